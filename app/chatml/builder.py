@@ -1,0 +1,163 @@
+"""Builds the newest turn's token ids and positions piece by piece; text from people never becomes a control token."""
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from app.chatml.cursor import Cursor, vision_positions
+from app.chatml.features import mel_blocks, patchify, vision_block
+from app.chatml.log_mel import log_mel
+from app.chatml.video import video_pieces
+from app.engine.spec import ModelSpec
+from app.types.media import Audio, Image, Video
+from app.types.prompt import Feature, MelBlock, Prompt, Segment
+from app.types.turn import AudioPart, ImagePart, Part, TextPart, VideoPart
+
+# A segment is one pass through the Thinker. Shorter ones cost a pass each, longer ones memory.
+MIN_SEGMENT_TOKENS = 512
+
+
+class PromptBuilder:
+    """Appends ChatML pieces behind what a cache already holds.
+
+    Text between two control tokens is tokenised as one string, as the chat template would have it; control tokens are
+    placed by id and text with `split_special_tokens`, so a typed `<|im_end|>` stays eleven harmless characters.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        tokenizer: PreTrainedTokenizerBase,
+        cursor: Cursor,
+        min_segment_tokens: int = MIN_SEGMENT_TOKENS,
+    ) -> None:
+        self._spec = spec
+        self._tokenizer = tokenizer
+        self._cursor = cursor
+        self._min_segment_tokens = min_segment_tokens
+        self._text = ""
+        self._ids: list[int] = []
+        self._positions: list[torch.Tensor] = []
+        self._features: list[Feature] = []
+        self._segments: list[Segment] = []
+
+    def system(self, prompt: str) -> None:
+        self._control(self._spec.ids.im_start)
+        self._text += f"system\n{prompt}"
+        self._end_message()
+
+    def close_reply(self, pending_ids: tuple[int, ...]) -> None:
+        """End the reply that the cache holds. `pending_ids` were sampled last and are not in the cache yet."""
+        self._place([id_ for id_ in pending_ids if id_ not in self._spec.ids.ends_of_text])
+        self._end_message()
+
+    def reply(self, reply_ids: tuple[int, ...]) -> None:
+        """A reply of an earlier turn, as the ids that were sampled."""
+        self._flush_text()
+        self.close_reply(reply_ids)
+
+    def user(self, parts: tuple[Part, ...]) -> None:
+        self._control(self._spec.ids.im_start)
+        self._text += "user\n"
+        for part in parts:
+            match part:
+                case TextPart(text):
+                    self._text += text
+                case ImagePart(image):
+                    self._image(image)
+                case AudioPart(audio):
+                    self._audio(audio)
+                case VideoPart(video):
+                    self._video(video)
+        self._end_message()
+
+    def assistant(self) -> None:
+        """Open the reply; what is generated goes on at the highest position."""
+        self._control(self._spec.ids.im_start)
+        self._text += "assistant\n"
+        self._flush_text()
+        self._cursor.jump_to_top()
+
+    def build(self, reply_ids: tuple[int, ...] | None = None) -> Prompt:
+        self._flush_text()
+        self._cut(force=True)
+        return Prompt(tuple(self._segments), reply_ids)
+
+    def encode(self, text: str) -> list[int]:
+        """Plain text to ids, never a control token."""
+        if not text:
+            return []
+        return self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    def _end_message(self) -> None:
+        self._control(self._spec.ids.im_end)
+        self._text += "\n"
+
+    def _control(self, *ids: int) -> None:
+        self._flush_text()
+        self._place(list(ids))
+
+    def _flush_text(self) -> None:
+        text, self._text = self._text, ""
+        self._place(self.encode(text))
+
+    def _place(self, ids: list[int]) -> None:
+        if ids:
+            self._ids += ids
+            self._positions.append(self._cursor.line(len(ids)))
+
+    def _cut(self, force: bool = False) -> None:
+        if self._ids and (force or len(self._ids) >= self._min_segment_tokens):
+            ids, positions = torch.tensor(self._ids), torch.cat(self._positions, dim=1)
+            self._segments.append(Segment(ids, positions, tuple(self._features)))
+            self._ids, self._positions, self._features = [], [], []
+
+    def _image(self, image: Image) -> None:
+        ids, vision = self._spec.ids, self._spec.media.vision
+        patches, grid = patchify(image.pixels[None], vision, self._spec.pixels)
+        block = vision_block(patches, grid, vision.merge_size, is_video=False)
+        self._control(ids.vision_start)
+        height, width = grid[1] // vision.merge_size, grid[2] // vision.merge_size
+        positions = vision_positions(torch.zeros(1, dtype=torch.long), height, width, self._cursor.next)
+        self._media(ids.image, positions, (block,))
+        self._control(ids.vision_end)
+        self._cut()
+
+    def _audio(self, audio: Audio) -> None:
+        ids = self._spec.ids
+        self._control(ids.audio_start)
+        for block in self._mel_blocks(audio):
+            self._media(ids.audio, self._cursor.line(block.num_tokens), (block,))
+            self._cut()
+        self._control(ids.audio_end)
+
+    def _mel_blocks(self, audio: Audio) -> list[MelBlock]:
+        return mel_blocks(log_mel(audio.samples, self._spec.mel), self._spec.mel)
+
+    def _media(self, placeholder: int, positions: torch.Tensor, features: tuple[Feature, ...]) -> None:
+        self._ids += [placeholder] * positions.shape[1]
+        self._positions.append(positions)
+        self._features += features
+        self._cursor.place(positions)
+
+    def _video(self, video: Video) -> None:
+        ids = self._spec.ids
+        sounds = self._mel_blocks(video.audio) if video.audio is not None else []
+        if not sounds:
+            self._control(ids.vision_start)
+        else:
+            self._pair(ids.vision_start, ids.audio_start)
+        for piece in video_pieces(video, sounds, self._spec, self._cursor.next):
+            self._media(piece.token_id, piece.positions, piece.features)
+            if piece.is_whole:
+                self._cut()
+        if not sounds:
+            self._control(ids.vision_end)
+        else:
+            self._pair(ids.audio_end, ids.vision_end)
+        self._cut()
+
+    def _pair(self, first: int, second: int) -> None:
+        """Two control tokens at one position, as around a video with sound."""
+        self._flush_text()
+        self._ids += [first, second]
+        self._positions.append(self._cursor.together(2))

@@ -1,0 +1,88 @@
+"""Turns of a conversation to the prompt that the engine lacks: only the delta, checked against the context length."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from app.chatml.builder import MIN_SEGMENT_TOKENS, PromptBuilder
+from app.chatml.cursor import Cursor
+from app.engine.spec import ModelSpec
+from app.engine.state import EngineState
+from app.errors import ContextFull
+from app.types.prompt import Prompt
+from app.types.turn import Part
+
+# What the published model was trained to speak with; the chat template's own default is another, with which speech
+# may fail (model card of Qwen2.5-Omni).
+DEFAULT_SYSTEM_PROMPT = (
+    "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of perceiving auditory and "
+    "visual inputs, as well as generating text and speech."
+)
+
+# Left free behind every prompt, so that a turn which just fits can also be answered.
+MIN_REPLY_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class PastTurn:
+    """A finished turn: what the user sent and the reply's ids as they were sampled."""
+
+    parts: tuple[Part, ...]
+    reply_ids: tuple[int, ...]
+
+
+def render_turn(
+    spec: ModelSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    state: EngineState,
+    parts: Sequence[Part],
+    system_prompt: str,
+    reply: str | None = None,
+    min_segment_tokens: int = MIN_SEGMENT_TOKENS,
+) -> Prompt:
+    """What the next turn adds behind `state`: the system prompt if it is empty, else the end of the last reply; then
+    the user's message and the opening of the answer. `reply`: a given answer that is to be spoken as it stands.
+
+    Raises ContextFull when there is no room for it and a short reply.
+    """
+    cursor = Cursor(state.next_position, state.top_position)
+    builder = PromptBuilder(spec, tokenizer, cursor, min_segment_tokens)
+    if state.num_tokens == 0:
+        builder.system(system_prompt)
+    else:
+        builder.close_reply(state.pending_ids)
+    return _finish(builder, parts, reply, spec, state.num_tokens)
+
+
+def render_history(
+    spec: ModelSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    turns: Sequence[PastTurn],
+    parts: Sequence[Part],
+    system_prompt: str,
+    reply: str | None = None,
+) -> Prompt:
+    """A whole conversation and its next turn, for an empty state: what `render_turn` gave, turn after turn."""
+    builder = PromptBuilder(spec, tokenizer, Cursor())
+    builder.system(system_prompt)
+    for turn in turns:
+        builder.user(tuple(turn.parts))
+        builder.assistant()
+        builder.reply(turn.reply_ids)
+    return _finish(builder, parts, reply, spec, num_cached=0)
+
+
+def _finish(
+    builder: PromptBuilder, parts: Sequence[Part], reply: str | None, spec: ModelSpec, num_cached: int
+) -> Prompt:
+    builder.user(tuple(parts))
+    builder.assistant()
+    prompt = builder.build(None if reply is None else tuple(builder.encode(reply)))
+    needed = num_cached + prompt.num_tokens + max(MIN_REPLY_TOKENS, len(prompt.reply_ids or ()))
+    if needed > spec.context_length:
+        raise ContextFull(
+            f"This turn needs {prompt.num_tokens:,} tokens and the conversation already holds {num_cached:,} of "
+            f"{spec.context_length:,}; forget the oldest turns, or send less."
+        )
+    return prompt

@@ -1,0 +1,175 @@
+"""The engine: owns the loaded parts and the one thread that steps all running turns fairly."""
+
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from app.door import door
+from app.engine.metrics import TurnClock
+from app.engine.spec import ModelSpec
+from app.engine.state import EngineState
+from app.engine.turn import Stages, Turn
+from app.errors import DemoError
+from app.types.events import TERMINAL, Event, TurnFailed, TurnQueued
+from app.types.prompt import Prompt
+from app.types.turn import TurnSettings
+
+
+class TurnHandle:
+    """A submitted turn. `stop` may be called from any thread, at any time, any number of times."""
+
+    def __init__(
+        self, make: Callable[[], Turn], on_event: Callable[[Event], None], number: int, clock: TurnClock
+    ) -> None:
+        self._make = make
+        self._on_event = on_event
+        self._number = number
+        self._clock = clock
+        self._turn: Turn | None = None
+        self._steps: Iterator[Event | None] | None = None
+        self._num_ahead = -1
+        self._stop = threading.Event()
+        self.is_over = False
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    # What follows is the worker thread's.
+
+    def tell_queued(self, num_ahead: int) -> None:
+        if num_ahead != self._num_ahead:
+            self._num_ahead = num_ahead
+            self._emit(TurnQueued(self._number, self._clock.now(), num_ahead))
+
+    @property
+    def wants_stop(self) -> bool:
+        return self._stop.is_set()
+
+    def advance(self) -> None:
+        """One unit of work. Sets `is_over` when the turn has ended, in whichever way."""
+        try:
+            with door(f"turn {self._number}"):
+                self._advance()
+        except DemoError as error:
+            self._abandon(error)
+
+    def _advance(self) -> None:
+        if self._turn is None:
+            self._turn = self._make()
+            self._steps = self._turn.steps()
+        if self._stop.is_set():
+            self._steps.close()
+            for event in self._turn.interrupted():
+                self._emit(event)
+            return
+        event = next(self._steps)
+        if event is not None:
+            self._emit(event)
+
+    def _abandon(self, error: DemoError) -> None:
+        """Whatever a step throws ends this turn and no other."""
+        if self._turn is not None:
+            self._steps.close()
+            self._turn.abandon()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self._emit(TurnFailed(self._number, self._clock.now(), error.message, error.code))
+
+    def _emit(self, event: Event) -> None:
+        self.is_over = self.is_over or isinstance(event, TERMINAL)
+        self._on_event(event)
+
+
+class Engine:
+    """Steps up to `max_turns` turns in rotation; later ones wait in order and are told how many are ahead.
+
+    Threads: one worker, started here and joined by `close`. It alone touches weights and the states of running turns.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        tokenizer: PreTrainedTokenizerBase,
+        stages: Stages,
+        configs: tuple,
+        max_turns: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.spec = spec
+        self.tokenizer = tokenizer
+        self.stages = stages
+        self._configs = configs
+        self._max_turns = max_turns
+        self._clock = clock
+        self._waiting: deque[TurnHandle] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._worker = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._worker.start()
+
+    def new_state(self) -> EngineState:
+        return EngineState(*self._configs)
+
+    def submit(
+        self,
+        state: EngineState,
+        prompt: Prompt,
+        settings: TurnSettings,
+        turn: int,
+        on_event: Callable[[Event], None],
+        submitted_at: float | None = None,
+    ) -> TurnHandle:
+        """Answer `prompt` behind `state`. `on_event` is called in the worker thread, in order, and must be quick; the
+        last event is a terminal one. `submitted_at`: when the user asked, on this engine's clock."""
+        seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
+        clock = TurnClock(self._clock() if submitted_at is None else submitted_at, self._clock)
+
+        def make() -> Turn:
+            return Turn(self.stages, self.tokenizer, state, prompt, settings, seed, turn, clock)
+
+        handle = TurnHandle(make, on_event, turn, clock)
+        with self._changed:
+            assert not self._is_closed, "submit after close"
+            self._waiting.append(handle)
+            self._changed.notify()
+        return handle
+
+    def close(self) -> None:
+        """Stop all turns and end the worker."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._worker.join()
+
+    def _work(self) -> None:
+        running: list[TurnHandle] = []
+        with torch.inference_mode():
+            while True:
+                with self._changed:
+                    while not running and not self._waiting and not self._is_closed:
+                        self._changed.wait()
+                    if self._is_closed and not running and not self._waiting:
+                        return
+                    running += self._admit(len(running))
+                    stopped = running + list(self._waiting) if self._is_closed else []
+                for handle in stopped:
+                    handle.stop()
+                for handle in running:
+                    handle.advance()
+                running = [handle for handle in running if not handle.is_over]
+
+    def _admit(self, num_running: int) -> list[TurnHandle]:
+        """Take the next turns off the queue; a stopped one needs no place to end."""
+        admitted = [handle for handle in self._waiting if handle.wants_stop]
+        for handle in admitted:
+            self._waiting.remove(handle)
+        while self._waiting and num_running + len(admitted) < self._max_turns:
+            admitted.append(self._waiting.popleft())
+        for place, handle in enumerate(self._waiting):
+            handle.tell_queued(num_running + len(admitted) + place)
+        return admitted

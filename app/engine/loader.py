@@ -1,0 +1,190 @@
+"""Loads a Qwen2.5-Omni checkpoint, a local folder or a hub id, into an engine; knows no session."""
+
+import importlib
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+    Qwen2_5OmniForConditionalGeneration,
+)
+
+from app.engine.describe import FAMILY, read_spec, short_name
+from app.engine.engine import Engine
+from app.engine.progress import counted_bars
+from app.engine.spec import ModelSpec
+from app.engine.talker import Talker
+from app.engine.thinker import Thinker
+from app.engine.token2wav import DEFAULT_WINDOWS, Token2Wav, Voice, Windows
+from app.engine.turn import Stages
+from app.errors import BadCheckpoint, BadConfig
+
+T = TypeVar("T")
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+ATTENTIONS = ("auto", "flash_attention_2", "sdpa", "eager")
+DEVICES = ("auto", "cuda", "mps", "cpu")
+
+# Below this size a layer's work is shorter than the meeting of two threads: on two cores a tiny model runs as fast on
+# one thread (real-time factor 0.29 on one, 0.29 on two at twice the CPU time) and far slower on two when others run.
+SINGLE_THREAD_PARAMETERS = 200_000_000
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """`checkpoint`: folder or hub id. "auto" finds the best that this machine has. `max_turns` run at the same time."""
+
+    checkpoint: str
+    device: str = "auto"
+    dtype: str = "auto"
+    attention: str = "auto"
+    text_only: bool = False
+    max_turns: int = 4
+
+
+def load_engine(options: EngineOptions, progress: Callable[[str, float], None]) -> Engine:
+    """Read configuration, weights and voices. `progress(stage, share)` with share in [0, 1].
+
+    Weights come from safetensors and voices with `weights_only`: no pickled code is run.
+    Raises BadCheckpoint and BadConfig with one sentence.
+    """
+    device = _device(options.device)
+    dtype = _dtype(options.dtype, device)
+    attention = _attention(options.attention, device, dtype)
+    progress("configuration", 0.0)
+    if not options.checkpoint:
+        raise BadCheckpoint("No checkpoint is named; give a local folder or a hub id such as Qwen/Qwen2.5-Omni-3B.")
+    config = _read(options.checkpoint, lambda: AutoConfig.from_pretrained(options.checkpoint))
+    if config.model_type != FAMILY:
+        raise BadCheckpoint(
+            f"{short_name(options.checkpoint)} is a {config.model_type!r} model; choose a Qwen2.5-Omni checkpoint such "
+            "as Qwen/Qwen2.5-Omni-3B."
+        )
+    if options.text_only:
+        config.enable_audio_output = False
+    progress("weights", 0.0)
+    model = _read(
+        options.checkpoint, lambda: _load_weights(options.checkpoint, config, device, dtype, attention, progress)
+    )
+    if device.type == "cpu" and model.num_parameters() < SINGLE_THREAD_PARAMETERS:
+        torch.set_num_threads(1)
+    progress("tokenizer", 1.0)
+    tokenizer = _read(options.checkpoint, lambda: AutoTokenizer.from_pretrained(options.checkpoint))
+    spec = _read(options.checkpoint, lambda: read_spec(options.checkpoint, model, tokenizer, attention))
+    progress("ready", 1.0)
+    return build_engine(model, tokenizer, spec, options.max_turns)
+
+
+def build_engine(
+    model: Qwen2_5OmniForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    spec: ModelSpec,
+    max_turns: int,
+    windows: Windows = DEFAULT_WINDOWS,
+) -> Engine:
+    """An engine over a model that is already in memory."""
+    thinker = Thinker(model.thinker)
+    talker = token2wav = None
+    voices: dict[str, Voice] = {}
+    if spec.has_talker:
+        talker, token2wav = Talker(model.talker, thinker), Token2Wav(model.token2wav.float())
+        voices = {name: _voice(name, entry, token2wav.device) for name, entry in model.speaker_map.items()}
+    stages = Stages(
+        thinker, talker, token2wav, voices, windows, frozenset(spec.ids.ends_of_text), spec.output_sample_rate
+    )
+    configs = (model.config.thinker_config.text_config, model.config.talker_config if spec.has_talker else None)
+    return Engine(spec, tokenizer, stages, configs, max_turns)
+
+
+def _voice(name: str, entry: dict, device: torch.device) -> Voice:
+    cond, ref_mel = (entry[key].to(device, torch.float32) for key in ("cond", "ref_mel"))
+    return Voice(name, cond, ref_mel, int(entry["bos_token"]))
+
+
+def _read(checkpoint: str, reading: Callable[[], T]) -> T:
+    try:
+        return reading()
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        name = short_name(checkpoint)
+        if isinstance(error, torch.OutOfMemoryError):
+            raise BadCheckpoint(
+                f"{name} does not fit this device's memory; choose a smaller checkpoint or --text-only."
+            ) from error
+        raise BadCheckpoint(
+            f"{name} cannot be loaded as a Qwen2.5-Omni checkpoint ({type(error).__name__}); give a complete "
+            "local folder with safetensors weights and spk_dict.pt, or a hub id such as Qwen/Qwen2.5-Omni-3B."
+        ) from error
+
+
+def _load_weights(
+    checkpoint: str,
+    config: PretrainedConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str,
+    progress: Callable[[str, float], None],
+) -> Qwen2_5OmniForConditionalGeneration:
+    with counted_bars(lambda share: progress("weights", share)):
+        model = Qwen2_5OmniForConditionalGeneration.from_pretrained(
+            checkpoint,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            device_map={"": device},
+            use_safetensors=True,
+        )
+    return model.eval()
+
+
+def _device(name: str) -> torch.device:
+    if name not in DEVICES:
+        raise BadConfig(f"--device is {name!r}; choose one of {', '.join(DEVICES)}.")
+    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device in ("cuda", "mps", "cpu") if has[device])
+    if not has[name]:
+        raise BadConfig(f"--device is {name} but this machine has none that PyTorch can use; choose --device cpu.")
+    return torch.device(name)
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return {"cuda": torch.bfloat16, "mps": torch.float16, "cpu": torch.float32}[device.type]
+    if name not in DTYPES:
+        raise BadConfig(f"--dtype is {name!r}; choose one of auto, {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+def _attention(name: str, device: torch.device, dtype: torch.dtype) -> str:
+    if name not in ATTENTIONS:
+        raise BadConfig(f"--attention is {name!r}; choose one of {', '.join(ATTENTIONS)}.")
+    is_usable = device.type == "cuda" and dtype != torch.float32 and _is_ampere(device) and can_import("flash_attn")
+    if name == "auto":
+        return "flash_attention_2" if is_usable else "sdpa"
+    if name == "flash_attention_2" and not is_usable:
+        raise BadConfig(
+            "--attention flash_attention_2 needs a working flash-attn package, an Ampere or newer GPU and a 16-bit "
+            "--dtype; choose --attention auto."
+        )
+    return name
+
+
+def _is_ampere(device: torch.device) -> bool:
+    """Or newer: on older GPUs flash-attn 2 fails in the middle of a turn."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def can_import(name: str) -> bool:
+    """A compiled package that was built for another PyTorch is there and cannot be imported."""
+    try:
+        importlib.import_module(name)
+    except (ImportError, OSError):
+        return False
+    return True

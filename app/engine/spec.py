@@ -1,0 +1,75 @@
+"""What the rest of the program must know of a checkpoint, read once from its own configuration; holds no weights."""
+
+from dataclasses import dataclass, field
+
+from app.types.media import MediaRules
+from app.types.turn import TurnSettings
+
+# Neither the published configuration nor the model classes name the rate of the wave that token2wav makes; the
+# model card does: 24 kHz. A checkpoint may say otherwise with `sample_rate` in its bigvgan_config.
+TOKEN2WAV_SAMPLE_RATE = 24_000
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """Control token ids: ChatML's from the tokenizer, the media ones from the Thinker's configuration."""
+
+    im_start: int
+    im_end: int
+    audio: int
+    audio_start: int
+    audio_end: int
+    image: int
+    video: int
+    vision_start: int
+    vision_end: int
+    ends_of_text: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MelRules:
+    """The log-mel that the sound tower was trained on. `block_frames`: frames that the tower sees as one unit."""
+
+    num_mel_bins: int
+    sample_rate: int
+    n_fft: int
+    hop: int
+    block_frames: int
+
+
+@dataclass(frozen=True)
+class PixelRules:
+    """How pixels become patches: mean and deviation per RGB channel, of values in [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Numbers and names of one loaded checkpoint.
+
+    `voices` is empty without a Talker. `context_length` in tokens. `position_ids_per_s` and `s_per_chunk`: TMRoPE's
+    time scale and the length of its interleaved chunks. `codec_frame_s`: speech per codec frame. `bytes_per_token`:
+    Thinker KV, states and Talker KV of one token in the cache. `defaults`: the checkpoint's own settings of a turn.
+    """
+
+    family: str
+    name: str
+    device: str
+    dtype: str
+    attention: str
+    has_talker: bool
+    voices: tuple[str, ...]
+    context_length: int
+    ids: TokenIds
+    media: MediaRules
+    mel: MelRules
+    pixels: PixelRules
+    position_ids_per_s: float
+    s_per_chunk: float
+    output_sample_rate: int
+    codec_frame_s: float
+    bytes_per_token: int
+    is_random: bool
+    defaults: TurnSettings = field(default_factory=TurnSettings)

@@ -1,0 +1,126 @@
+"""Everything that one conversation changes in the engine: ids, positions, both KV caches, states between them."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache, PretrainedConfig
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A boundary to trim to: how much was cached, where positions stood, what was sampled but not cached."""
+
+    num_tokens: int
+    next_position: int
+    top_position: int
+    pending_ids: tuple[int, ...]
+
+
+class Rows:
+    """A growing table `[num_rows, width]`; appends without copying what is there until its capacity is used up."""
+
+    def __init__(self) -> None:
+        self._rows: torch.Tensor | None = None
+        self.length = 0
+
+    def append(self, rows: torch.Tensor) -> None:
+        """`rows` `[n, width]`, all of one width, type and device."""
+        needed = self.length + rows.shape[0]
+        if self._rows is None or needed > self._rows.shape[0]:
+            grown = rows.new_empty(max(needed, self.length + self.length // 4, 64), rows.shape[1])
+            if self._rows is not None:
+                grown[: self.length] = self._rows[: self.length]
+            self._rows = grown
+        self._rows[self.length : needed] = rows
+        self.length = needed
+
+    def since(self, start: int) -> torch.Tensor:
+        assert self._rows is not None and start <= self.length, (start, self.length)
+        return self._rows[start : self.length]
+
+    def trim(self, length: int) -> None:
+        assert length <= self.length, (length, self.length)
+        self.length = length
+
+    @property
+    def num_bytes(self) -> int:
+        return 0 if self._rows is None else self._rows.nbytes
+
+
+class EngineState:
+    """Owns one conversation's caches; built once, appended to by the engine, trimmed and closed by its session.
+
+    `thinker_cache` and `talker_cache` hold the first `num_tokens` and `talker_length` tokens of the conversation;
+    `states` `[num_tokens, thinker_hidden]` is what the Talker reads of each token, `positions` `[num_tokens, 3]` where
+    it stands. Not thread-safe: it belongs to the worker thread while a turn runs.
+    """
+
+    def __init__(self, thinker_config: PretrainedConfig, talker_config: PretrainedConfig | None) -> None:
+        self._thinker_config = thinker_config
+        self._talker_config = talker_config
+        self.close()
+
+    def close(self) -> None:
+        """Free everything; the state is then that of a new conversation."""
+        self.thinker_cache = DynamicCache(config=self._thinker_config)
+        self.talker_cache = DynamicCache(config=self._talker_config) if self._talker_config is not None else None
+        self.talker_length = 0
+        self.ids: list[int] = []
+        self.states = Rows()
+        self.positions = Rows()
+        self.next_position = 0
+        self.top_position = 0
+        self.pending_ids: tuple[int, ...] = ()
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_bytes(self) -> int:
+        caches = [cache for cache in (self.thinker_cache, self.talker_cache) if cache is not None]
+        return sum(map(_cache_bytes, caches)) + self.states.num_bytes + self.positions.num_bytes
+
+    def mark(self) -> Mark:
+        return Mark(self.num_tokens, self.next_position, self.top_position, self.pending_ids)
+
+    def trim(self, mark: Mark) -> None:
+        """Forget all that came after `mark`, which must be one of this conversation's."""
+        assert self.num_tokens >= mark.num_tokens, (self.num_tokens, mark)
+        _crop(self.thinker_cache, mark.num_tokens)
+        self.crop_talker(min(self.talker_length, mark.num_tokens))
+        del self.ids[mark.num_tokens :]
+        self.states.trim(mark.num_tokens)
+        self.positions.trim(mark.num_tokens)
+        self.next_position, self.top_position = mark.next_position, mark.top_position
+        self.pending_ids = mark.pending_ids
+
+    def crop_talker(self, length: int) -> None:
+        """Leave the first `length` tokens of the conversation in the Talker's cache, and no codes."""
+        if self.talker_cache is not None:
+            _crop(self.talker_cache, length)
+            self.talker_length = length
+
+    def append(self, ids: torch.Tensor, positions: torch.Tensor, states: torch.Tensor) -> None:
+        """Record tokens that the Thinker's cache now holds: `[n]`, `[3, n]` and `[n, thinker_hidden]`."""
+        self.ids += ids.tolist()
+        self.positions.append(positions.T)
+        self.states.append(states)
+        self.next_position = int(positions[:, -1].max()) + 1
+        self.top_position = max(self.top_position, int(positions.max()) + 1)
+        assert self.thinker_cache.get_seq_length() == self.num_tokens == self.states.length
+
+
+def _crop(cache: DynamicCache, length: int) -> None:
+    """Each layer by what it holds itself: a pass that failed half way through leaves them of different lengths."""
+    for layer in cache.layers:
+        num_removed = layer.get_seq_length() - length if layer.is_initialized else 0
+        assert num_removed >= 0 or not layer.is_initialized, (layer.get_seq_length(), length)
+        if num_removed:
+            layer.crop(-num_removed)
+
+
+def _cache_bytes(cache: DynamicCache) -> int:
+    tensors = [tensor for layer in cache.layers if layer.is_initialized for tensor in (layer.keys, layer.values)]
+    # A cropped cache is a view; what it holds on to is the storage behind it.
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors)

@@ -1,0 +1,97 @@
+"""The Talker: turns what the Thinker leaves in a session into codec tokens; holds no conversation."""
+
+import torch
+from transformers import Qwen2_5OmniTalkerForConditionalGeneration as TalkerModel
+
+from app.engine.sampling import TokenSampler
+from app.engine.state import EngineState, Mark
+from app.engine.thinker import Thinker
+from app.types.turn import Sampling
+
+
+class Talker:
+    """The weights and the ids that frame speech; `speak` opens one utterance."""
+
+    def __init__(self, model: TalkerModel, thinker: Thinker) -> None:
+        self.model = model
+        self._thinker = thinker
+        self.end_ids = frozenset({model.codec_pad_token, model.codec_eos_token})
+
+    def speak(self, state: EngineState, bos_token_id: int, sampling: Sampling, seed: int) -> "Utterance":
+        return Utterance(self.model, self._thinker, state, bos_token_id, sampling, seed)
+
+
+class Utterance:
+    """One reply being spoken: `start` once with the reply's first state, then `step` per codec frame.
+
+    Code i needs the state of reply token i, which the same forward makes that samples token i + 1: speech follows
+    the text at one token's distance (Qwen2_5OmniForConditionalGeneration.generate, unrolled).
+    """
+
+    def __init__(
+        self,
+        model: TalkerModel,
+        thinker: Thinker,
+        state: EngineState,
+        bos_token_id: int,
+        sampling: Sampling,
+        seed: int,
+    ) -> None:
+        self._model = model
+        self._thinker = thinker
+        self._state = state
+        self._bos_token_id = bos_token_id
+        # generate() counts the prompt as codec_mask, codec_pad and codec_bos for the repetition penalty.
+        seen = (model.codec_mask_token, model.codec_pad_token, model.codec_bos_token)
+        self._sampler = TokenSampler(sampling, seed, thinker.device, seen, suppressed=(model.codec_bos_token,))
+        self._code: int | None = None
+        self._next_position = 0
+        self._text_end = thinker.embed_token(model.text_eos_token)
+        self._text_pad = thinker.embed_token(model.text_pad_token)
+
+    def start(self, prompt_end: Mark, first_state: torch.Tensor) -> int:
+        """Read the prompt's states that the cache lacks and give code 0.
+
+        `prompt_end`: the session's mark between prompt and reply; `first_state` `[1, 1, thinker_hidden]` is that of
+        reply token 0. The speaker's token and reply token 0 stand behind the prompt in order, later codes at the top
+        (see `Cursor`).
+        """
+        state, embed_code = self._state, self._model.get_input_embeddings()
+        num_unread = prompt_end.num_tokens - state.talker_length
+        frame = torch.tensor([[self._model.codec_pad_token, self._model.codec_bos_token]], device=self._thinker.device)
+        tail = torch.cat([self._thinker.embed_token(self._bos_token_id), first_state], dim=1) + embed_code(frame)
+        unread = state.states.since(state.talker_length)[:num_unread]
+        embeds = torch.cat([unread[None], tail], dim=1)
+        placed = state.positions.since(state.talker_length)[:num_unread]
+        positions = torch.cat([placed, _line(prompt_end.next_position, 2)])
+        self._next_position = max(prompt_end.top_position, prompt_end.next_position + 2)
+        code = self._forward(embeds, positions)
+        state.talker_length = prompt_end.num_tokens
+        return code
+
+    def step(self, reply_state: torch.Tensor) -> int:
+        """`reply_state` `[1, 1, thinker_hidden]` of the next reply token -> the next code."""
+        code = torch.tensor([[self._code]], device=self._thinker.device)
+        embeds = self._model.get_input_embeddings()(code) + reply_state
+        positions = _line(self._next_position, 1)
+        self._next_position += 1
+        return self._forward(embeds, positions)
+
+    def step_after_text(self, is_first: bool) -> int:
+        """A code for which no reply token is left: the end of text is told once, then padding."""
+        return self.step(self._text_end if is_first else self._text_pad)
+
+    def _forward(self, embeds: torch.Tensor, positions: torch.Tensor) -> int:
+        output = self._model.model(
+            inputs_embeds=self._model.thinker_to_talker_proj(embeds),
+            position_ids=positions.T[:, None].to(self._thinker.device),
+            past_key_values=self._state.talker_cache,
+            use_cache=True,
+        )
+        self._code = self._sampler.pick(self._model.codec_head(output.last_hidden_state[:, -1]))
+        return self._code
+
+
+def _line(start: int, length: int) -> torch.Tensor:
+    """Positions `[length, 3]` that count on from `start` on all axes."""
+    return torch.arange(start, start + length)[:, None].expand(-1, 3)

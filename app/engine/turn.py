@@ -1,0 +1,249 @@
+"""One turn as a sequence of small steps over a session's state; knows no thread and no other session."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from app.engine.detokenizer import Detokenizer
+from app.engine.metrics import TurnClock, TurnTally
+from app.engine.sampling import TokenSampler
+from app.engine.state import EngineState, Mark
+from app.engine.talker import Talker
+from app.engine.thinker import Thinker
+from app.engine.token2wav import SpeechStream, Token2Wav, Voice, Windows
+from app.types.events import (
+    AudioChunk,
+    CodecDelta,
+    Event,
+    Prefilled,
+    StageTimed,
+    TextDelta,
+    TurnFinished,
+    TurnInterrupted,
+    TurnStarted,
+)
+from app.types.prompt import Prompt
+from app.types.turn import TurnSettings
+
+# Speech needs 12 to 17 codes per English text token and up to 25 for digits and Chinese; a Talker that is still
+# going after this many has lost its end token.
+CODES_PER_TEXT_TOKEN = 40
+SPARE_CODES = 100
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The loaded parts of one checkpoint. `talker` and `token2wav` are None when it runs text only."""
+
+    thinker: Thinker
+    talker: Talker | None
+    token2wav: Token2Wav | None
+    voices: dict[str, Voice]
+    windows: Windows
+    ends_of_text: frozenset[int]
+    output_sample_rate: int
+
+
+class Turn:
+    """Answers one prompt. `steps` yields events, and None between units of work where a turn may be stopped.
+
+    At every yield the session's state is consistent: after `steps` was closed, `interrupted` or `abandon` settles it.
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        tokenizer: PreTrainedTokenizerBase,
+        state: EngineState,
+        prompt: Prompt,
+        settings: TurnSettings,
+        seed: int,
+        number: int,
+        clock: TurnClock,
+    ) -> None:
+        self._stages = stages
+        self._state = state
+        self._prompt = prompt
+        self._settings = settings
+        self._seed = seed
+        self._number = number
+        self._clock = clock
+        self._mark = state.mark()
+        self._tally = TurnTally()
+        self._text = Detokenizer(tokenizer)
+        self._num_samples = 0
+        self._voice = None
+        if settings.speak and stages.talker is not None:
+            self._voice = stages.voices[settings.voice or next(iter(stages.voices))]
+
+    def steps(self) -> Iterator[Event | None]:
+        yield TurnStarted(*self._stamp(), voice=self._voice.name if self._voice else "", seed=self._seed)
+        hidden = yield from self._prefill()
+        prompt_end = self._state.mark()
+        given = self._prompt.reply_ids
+        reply = self._sampled_reply(hidden) if given is None else self._given_reply(given)
+        if self._voice is None:
+            yield from (None if isinstance(item, torch.Tensor) else item for item in reply)
+        else:
+            yield from self._spoken(reply, self._voice, prompt_end)
+        rest = self._text.finish()
+        if rest:
+            yield TextDelta(*self._stamp(), text=rest, text_ids=())
+        self._settle()
+        yield from self._stage_times()
+        yield TurnFinished(*self._stamp(), metrics=self._tally.metrics(self._clock.now()))
+
+    def interrupted(self) -> Iterator[Event]:
+        """Settle a stopped turn. Before its first reply token it leaves no trace; else what was said stays."""
+        if self._tally.num_text_tokens:
+            self._settle()
+        else:
+            self.abandon()
+        yield from self._stage_times()
+        metrics = self._tally.metrics(self._clock.now())
+        yield TurnInterrupted(*self._stamp(), heard_text=self._text.text, metrics=metrics)
+
+    def abandon(self) -> None:
+        """Take the state back to before the turn."""
+        self._state.trim(self._mark)
+
+    def _settle(self) -> None:
+        # The codes of this reply are of no use to the next; its prompt in the Talker's cache is.
+        self._state.crop_talker(self._state.talker_length)
+
+    def _stamp(self) -> tuple[int, float]:
+        return self._number, self._clock.now()
+
+    def _stage_times(self) -> Iterator[Event]:
+        for stage, start_s, busy_s in self._clock.spans():
+            yield StageTimed(*self._stamp(), stage=stage, start_s=start_s, duration_s=busy_s)
+
+    def _prefill(self) -> Iterator[Event | None]:
+        state, thinker = self._state, self._stages.thinker
+        state.pending_ids = ()  # the prompt closes the last reply
+        num_reused = state.num_tokens
+        hidden = None
+        for segment in self._prompt.segments:
+            encoded = []
+            if segment.features:
+                with self._clock.stage("encode"):
+                    encoded = thinker.encode(segment)
+                    thinker.wait()
+                yield None
+            with self._clock.stage("prefill"):
+                hidden = thinker.prefill(state, segment, encoded)
+                thinker.wait()
+            yield None
+        self._tally.num_prompt_tokens = self._prompt.num_tokens
+        self._tally.num_reused_tokens = num_reused
+        yield Prefilled(*self._stamp(), num_new=self._prompt.num_tokens, num_reused=num_reused)
+        return hidden
+
+    def _given_reply(self, reply_ids: tuple[int, ...]) -> Iterator[Event | torch.Tensor]:
+        """Feed a reply as it stands: its text, then each token's state `[1, 1, hidden]`."""
+        self._tally.text_end = "eos"
+        if not reply_ids:
+            return
+        start = self._state.num_tokens
+        with self._clock.stage("thinker"):
+            self._stages.thinker.append_reply(self._state, reply_ids)
+        yield self._text_delta(reply_ids)
+        for row in self._state.states.since(start).clone():
+            yield row[None, None]
+
+    def _sampled_reply(self, hidden: torch.Tensor) -> Iterator[Event | torch.Tensor]:
+        """Decode step by step. A token's state `[1, 1, hidden]` comes out of the forward that samples the next token,
+        so it follows that token's event."""
+        thinker, state = self._stages.thinker, self._state
+        with self._clock.stage("thinker"):
+            sampler = TokenSampler(self._settings.thinker, self._seed, thinker.device, state.ids)
+            token_id = sampler.pick(thinker.logits(hidden))
+        state.pending_ids = (token_id,)
+        yield self._text_delta((token_id,))
+        while not self._is_last(token_id):
+            with self._clock.stage("thinker"):
+                hidden = thinker.step(state, token_id)
+                token_id = sampler.pick(thinker.logits(hidden))
+            state.pending_ids = (token_id,)
+            yield self._text_delta((token_id,))
+            yield state.states.since(state.num_tokens - 1)[None]
+
+    def _is_last(self, token_id: int) -> bool:
+        if token_id in self._stages.ends_of_text:
+            self._tally.text_end = "eos"
+        elif self._tally.num_text_tokens >= self._settings.thinker.max_new_tokens:
+            self._tally.text_end = "length"
+        return bool(self._tally.text_end)
+
+    def _spoken(self, reply: Iterator[Event | torch.Tensor], voice: Voice, prompt_end: Mark) -> Iterator[Event | None]:
+        """Speak a reply while it is written: one code per token state, then alone until the Talker ends."""
+        sampling = self._settings.talker
+        utterance = self._stages.talker.speak(self._state, voice.bos_token_id, sampling, self._seed)
+        speech = self._stages.token2wav.stream(
+            voice, self._seed, self._settings.ode_points, self._settings.guidance, self._stages.windows
+        )
+        for item in reply:
+            if not isinstance(item, torch.Tensor):
+                yield item
+            elif not self._tally.speech_end:
+                with self._clock.stage("talker"):
+                    if self._tally.num_codec_frames == 0:
+                        code = utterance.start(prompt_end, item)
+                    else:
+                        code = utterance.step(item)
+                yield from self._codec(code, speech)
+        if self._tally.num_codec_frames == 0:
+            return  # nothing to say: the reply was empty, or one token that was never run
+        bound = SPARE_CODES + CODES_PER_TEXT_TOKEN * self._tally.num_text_tokens
+        is_first = True
+        while not self._tally.speech_end:
+            if self._tally.num_codec_frames >= bound:
+                self._tally.speech_end = "bound"
+                break
+            with self._clock.stage("talker"):
+                code = utterance.step_after_text(is_first)
+            is_first = False
+            yield from self._codec(code, speech)
+        yield from self._sound(speech.finish())
+
+    def _codec(self, code: int, speech: SpeechStream) -> Iterator[Event | None]:
+        self._tally.num_codec_frames += 1
+        if self._tally.first_codec_s is None:
+            self._tally.first_codec_s = self._clock.now()
+        yield CodecDelta(*self._stamp(), codec_ids=(code,))
+        if code in self._stages.talker.end_ids:
+            self._tally.speech_end = "eos"
+            yield from self._sound(speech.finish())  # the text may go on for long
+            return
+        if self._tally.num_codec_frames >= self._settings.talker.max_new_tokens:
+            self._tally.speech_end = "length"
+        yield from self._sound(speech.push(code))
+
+    def _sound(self, units: Iterator[torch.Tensor | None]) -> Iterator[Event | None]:
+        rate = self._stages.output_sample_rate
+        while True:
+            with self._clock.stage("token2wav"):
+                unit = next(units, _NO_MORE)
+                samples = unit.cpu().numpy() if isinstance(unit, torch.Tensor) else None
+            if unit is _NO_MORE:
+                return
+            if samples is None:
+                yield None
+            elif len(samples):
+                if self._tally.first_packet_s is None:
+                    self._tally.first_packet_s = self._clock.now()
+                start = self._num_samples
+                self._num_samples += len(samples)
+                self._tally.audio_s = self._num_samples / rate
+                yield AudioChunk(*self._stamp(), start_sample=start, samples=samples, sample_rate=rate)
+
+    def _text_delta(self, token_ids: tuple[int, ...]) -> TextDelta:
+        self._tally.num_text_tokens += len(token_ids)
+        if self._tally.ttft_s is None:
+            self._tally.ttft_s = self._clock.now()
+        return TextDelta(*self._stamp(), text=self._text.push(token_ids), text_ids=token_ids)
+
+
+_NO_MORE = object()

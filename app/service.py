@@ -1,0 +1,264 @@
+"""The one door for the page: open, submit, listen, interrupt, reset, estimate, preview, close; knows no widget."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from app.chatml.render import DEFAULT_SYSTEM_PROMPT
+from app.config import MICRO_CHECKPOINT, Config
+from app.door import door
+from app.engine.loader import EngineOptions, load_engine
+from app.engine.tiny import BRIEF, write_tiny_checkpoint
+from app.errors import DemoError, SessionGone
+from app.session.folder import SessionFolder, UploadGate, remove_leftovers
+from app.session.loading import EngineLoader, Progress
+from app.session.manager import Opened, SessionManager
+from app.session.memory import free_bytes
+from app.session.pipeline import REAL_PIPELINE, Pipeline
+from app.session.preview import VoicePreviews
+from app.session.prompter import Prompter
+from app.session.record import StoredFile, TurnRecord
+from app.session.session import Session, SessionTools
+from app.session.stream import TurnStream
+from app.session.threads import SessionThreads
+from app.types.turn import TurnInput, TurnSettings
+
+__all__ = [
+    "CheckpointInfo", "Estimate", "Opened", "Service", "StoredFile", "TurnRecord", "TurnStream", "build_service",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a turn would take. `advice`: one sentence with the cuts that would make it fit, "" when it does."""
+
+    num_new_tokens: int
+    num_context_tokens: int
+    context_length: int
+    num_bytes: int
+    fits: bool
+    advice: str
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What the page says of the model. Until it is loaded only `name` is sure and `voices` is empty."""
+
+    name: str
+    family: str
+    device: str
+    dtype: str
+    attention: str
+    voices: tuple[str, ...]
+    has_talker: bool
+    is_random: bool
+
+
+class Service:
+    """Owns the engine's loader and all sessions. Every method may be called from any thread.
+
+    The engine loads in the background: `ready` is set when that is over, `failure` says whether it went wrong.
+    `upload_dirs`: the only folders whose files are ever opened.
+    """
+
+    default_system_prompt = DEFAULT_SYSTEM_PROMPT
+
+    def __init__(
+        self,
+        config: Config,
+        load: Callable[[Progress], Any],
+        clock: Callable[[], float] = time.monotonic,
+        upload_dirs: tuple[Path, ...] = (),
+        pipeline: Pipeline = REAL_PIPELINE,
+        resume_wait_s: float = 1.5,
+    ) -> None:
+        self._config = config
+        self._gate = UploadGate(upload_dirs, config.limits)
+        remove_leftovers(config.data_dir / "sessions", time.time())
+        self._threads = SessionThreads()
+        self._loader = EngineLoader(load)
+        self.ready = self._loader.over
+        prompter = Prompter(pipeline, config.limits, self._free_bytes, self._idle_bytes, self._make_room)
+        self._tools = SessionTools(self._loader, prompter, self._threads)
+        self._sessions = SessionManager(self._create, config.keep_s, clock, resume_wait_s)
+        self._budget_bytes: int | None = None
+        previews = config.data_dir / "previews"
+        self._previews = VoicePreviews(previews, self._tools, self.default_system_prompt, config.checkpoint)
+
+    def _create(self, session_id: str) -> Session:
+        folder = SessionFolder(self._config.data_dir / "sessions" / session_id, self._gate)
+        return Session(session_id, folder, self._tools, self.default_system_prompt)
+
+    # -- the model ---------------------------------------------------------------------------------------------------
+
+    def loading(self) -> tuple[str, float]:
+        """The stage of loading and the share of it that is done, 0 to 1; ends with ("ready", 1) or ("failed", 1)."""
+        return self._loader.progress
+
+    @property
+    def failure(self) -> DemoError | None:
+        """Why there is no engine, once loading is over."""
+        return self._loader.failure
+
+    @property
+    def info(self) -> CheckpointInfo:
+        engine = self._loader.engine
+        if engine is None:
+            config = self._config
+            name = Path(config.checkpoint).name or "default"
+            return CheckpointInfo(
+                name, "", config.device, config.dtype, config.attention, (), not config.text_only, False
+            )
+        spec = engine.spec
+        return CheckpointInfo(
+            spec.name,
+            spec.family,
+            spec.device,
+            spec.dtype,
+            spec.attention,
+            spec.voices,
+            spec.has_talker,
+            spec.is_random,
+        )
+
+    @property
+    def output_sample_rate(self) -> int:
+        """Of the speech, in Hz; waits until the checkpoint is loaded."""
+        return self._loader.wait().spec.output_sample_rate
+
+    @property
+    def default_settings(self) -> TurnSettings:
+        """The checkpoint's own settings of a turn, the library's until it is loaded."""
+        engine = self._loader.engine
+        return TurnSettings() if engine is None else engine.spec.defaults
+
+    def preview(self, voice: str) -> Path:
+        """A WAV of a fixed sentence in this voice; made at the first call, which waits for it, and kept."""
+        with door("making a voice preview"):
+            return self._previews.get(voice)
+
+    # -- sessions ----------------------------------------------------------------------------------------------------
+
+    def open(self, secret: str | None, owner: str) -> Opened:
+        """A page came: its old session if `secret` is known, unexpired, this owner's and not in use; else a new one."""
+        with door("opening a session"):
+            return self._sessions.open(secret, owner)
+
+    def leave(self, session_id: str) -> None:
+        """A page left: its reply stops at once, its session is freed `keep_s` later."""
+        with door("leaving a session"):
+            self._sessions.leave(session_id)
+
+    def transcript(self, session_id: str) -> tuple[TurnRecord, ...]:
+        return self._sessions.get(session_id).transcript()
+
+    def reset(self, session_id: str, system_prompt: str | None = None) -> None:
+        """Forgets the conversation, stopping a running reply first; None keeps the system prompt that it has."""
+        with door("clearing a session"):
+            self._sessions.get(session_id).reset(system_prompt)
+
+    def drop_oldest(self, session_id: str, num_turns: int = 1) -> int:
+        """Forgets the oldest turns; returns how many are left in the model's context."""
+        with door("dropping turns"):
+            return self._sessions.get(session_id).drop_oldest(num_turns)
+
+    # -- turns -------------------------------------------------------------------------------------------------------
+
+    def submit(
+        self, session_id: str, turn_input: TurnInput, settings: TurnSettings, system_prompt: str | None = None
+    ) -> TurnStream:
+        """Begins a turn and returns at once. `system_prompt` holds if the model remembers no earlier turn.
+
+        Raises `SessionGone`, `SessionBusy`, `BadInput` for a system prompt that is too long, and what loading failed
+        with; all else that goes wrong is the stream's `TurnFailed`.
+        """
+        with door("submitting a turn"):
+            session = self._sessions.use(session_id)
+            if self.failure is not None:
+                raise self.failure
+            self._keep_budget(session_id)
+            return session.submit(turn_input, settings, system_prompt)
+
+    def interrupt(self, session_id: str) -> None:
+        """Stops the running reply within one step of the model; does nothing when none runs."""
+        self._sessions.get(session_id).interrupt()
+
+    def estimate(self, session_id: str, turn_input: TurnInput, settings: TurnSettings | None = None) -> Estimate:
+        """What this turn would take. Decodes its media, so it takes as long; raises `BadInput` as a submit would."""
+        with door("estimating a turn"):
+            fit = self._sessions.get(session_id).estimate(turn_input, settings or self.default_settings)
+        return Estimate(
+            fit.num_new_tokens, fit.num_context_tokens, fit.context_length, fit.num_bytes, fit.fits, fit.advice
+        )
+
+    def report_playback(
+        self, session_id: str, turn: int, first_sound_s: float | None, num_underruns: int, played_samples: int
+    ) -> None:
+        """Adds what the browser measured to the turn's waterfall; None leaves an earlier first sound."""
+        figures: dict = {"num_underruns": num_underruns, "played_samples": played_samples}
+        if first_sound_s is not None:
+            figures["first_sound_s"] = first_sound_s
+        try:
+            session = self._sessions.get(session_id)
+        except SessionGone:  # the page's last report may come behind its own end
+            return
+        with door("storing a waterfall"):
+            session.report_playback(turn, figures)
+
+    # -- memory ------------------------------------------------------------------------------------------------------
+
+    def _free_bytes(self) -> int | None:
+        engine = self._loader.engine
+        return None if engine is None else free_bytes(engine.spec.device)
+
+    def _idle_bytes(self, session_id: str) -> int:
+        return self._sessions.idle_bytes(keep=session_id)
+
+    def _make_room(self, num_bytes: int, session_id: str) -> None:
+        self._sessions.free_caches(num_bytes, keep=session_id)
+
+    def _keep_budget(self, session_id: str) -> None:
+        if self._budget_bytes is None:
+            if self._config.cache_gb:
+                self._budget_bytes = int(self._config.cache_gb * 1e9)
+            elif self._loader.engine is not None and (free := self._free_bytes()) is not None:
+                self._budget_bytes = free // 2
+            else:
+                return
+        excess = self._sessions.num_bytes - self._budget_bytes
+        if excess > 0:
+            self._sessions.free_caches(excess, keep=session_id)
+
+    def close(self) -> None:
+        """Stops every reply, waits for the threads and lets the engine go."""
+        self._sessions.close()
+        self._loader.close()
+        self._threads.close()
+
+
+def build_service(config: Config, upload_dirs: tuple[Path, ...] = ()) -> Service:
+    """The service over the real engine; loading goes on in the background when this returns."""
+    resolved = replace(config, checkpoint=_resolve_checkpoint(config))
+
+    def load(progress: Progress) -> Any:
+        checkpoint = Path(resolved.checkpoint)
+        if not config.checkpoint and not (checkpoint / "config.json").is_file():
+            progress("tiny", 0.0)
+            write_tiny_checkpoint(checkpoint, end_gain=BRIEF)
+        options = EngineOptions(
+            resolved.checkpoint, config.device, config.dtype, config.attention, config.text_only, config.max_turns
+        )
+        return load_engine(options, progress)
+
+    return Service(resolved, load, upload_dirs=upload_dirs)
+
+
+def _resolve_checkpoint(config: Config) -> str:
+    """What to load: what was asked for, else the shipped checkpoint, else a tiny random one in the data folder."""
+    if config.checkpoint:
+        return config.checkpoint
+    if (MICRO_CHECKPOINT / "config.json").is_file():
+        return str(MICRO_CHECKPOINT)
+    return str(config.data_dir / "tiny")

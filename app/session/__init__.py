@@ -1,0 +1,1 @@
+"""One conversation and the keeper of many; knows neither the page nor how a model computes."""

@@ -1,0 +1,182 @@
+"""Keeps all sessions: creates, finds by secret, expires, holds the memory budget; knows no page and no model."""
+
+import hashlib
+import hmac
+import secrets
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from app.door import door
+from app.errors import DemoError, SessionGone
+from app.session.session import Session
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a page gets: `secret` is for the browser to hold, `resumed` says that the conversation was there before."""
+
+    session_id: str
+    secret: str
+    resumed: bool
+
+
+@dataclass
+class _Entry:
+    """`left_at`: when its page left; None while a page holds it."""
+
+    session: Session
+    secret_hash: bytes
+    owner: str
+    left_at: float | None = None
+
+
+class SessionManager:
+    """Owns every session. Thread-safe; `clock` in seconds decides about expiry, the sweeper only looks at it."""
+
+    def __init__(
+        self,
+        create: Callable[[str], Session],
+        keep_s: float,
+        clock: Callable[[], float],
+        resume_wait_s: float = 1.5,
+        sweep_every_s: float | None = None,
+    ) -> None:
+        self._create = create
+        self._keep_s = keep_s
+        self._clock = clock
+        self._resume_wait_s = resume_wait_s
+        self._lock = threading.Lock()
+        self._left = threading.Condition(self._lock)
+        self._entries: dict[str, _Entry] = {}
+        self._is_closed = threading.Event()
+        self._sweep_every_s = sweep_every_s if sweep_every_s is not None else min(max(keep_s / 4, 0.05), 5.0)
+        self._sweeper = threading.Thread(target=self._sweep_for_ever, name="sweep", daemon=True)
+        self._sweeper.start()
+
+    def open(self, secret: str | None, owner: str) -> Opened:
+        """The session of that secret if it is this owner's, lives still and no page holds it; else a new one.
+
+        A reloaded page may come back before the server was told that it left; hence a secret that is still held is
+        waited for, `resume_wait_s` at most. A second tab with a copied secret waits as long and gets its own session.
+        """
+        if secret:
+            entry = self._claim(_hash(secret), owner)
+            if entry is not None:
+                entry.session.wait_idle(self._resume_wait_s)
+                return Opened(entry.session.session_id, secret, True)
+        session_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+        session = self._create(session_id)
+        with self._lock:
+            self._entries[session_id] = _Entry(session, _hash(secret), owner)
+        return Opened(session_id, secret, False)
+
+    def _claim(self, secret_hash: bytes, owner: str) -> _Entry | None:
+        with self._left:
+            known = (one for one in self._entries.values() if hmac.compare_digest(one.secret_hash, secret_hash))
+            entry = next(known, None)
+            if entry is None or entry.owner != owner:
+                return None
+            self._left.wait_for(lambda: entry.left_at is not None, self._resume_wait_s)
+            is_there = self._entries.get(entry.session.session_id) is entry
+            if not is_there or entry.left_at is None or self._is_expired(entry):
+                return None
+            entry.left_at = None
+            return entry
+
+    def _is_expired(self, entry: _Entry) -> bool:
+        return entry.left_at is not None and self._clock() - entry.left_at >= self._keep_s
+
+    def get(self, session_id: str) -> Session:
+        with self._lock:
+            entry = self._entries.get(session_id)
+        if entry is None:
+            raise SessionGone("This conversation has expired: reload the page to begin a new one.")
+        return entry.session
+
+    def use(self, session_id: str) -> Session:
+        """The session, for a new turn: a page that seemed to have left is there after all, and its time begins anew."""
+        session = self.get(session_id)
+        with self._lock:
+            entry = self._entries.get(session_id)
+            if entry is not None and entry.left_at is not None:
+                entry.left_at = self._clock()
+        return session
+
+    def leave(self, session_id: str) -> None:
+        """The page is gone: its reply stops at once, the session stays for `keep_s` in case the page comes back."""
+        with self._left:
+            entry = self._entries.get(session_id)
+            if entry is None:
+                return
+            entry.session.interrupt()
+            if entry.left_at is None:
+                entry.left_at = self._clock()
+            self._left.notify_all()
+
+    def sweep(self) -> int:
+        """Closes the sessions whose time is over; returns how many. It does not run while a reply is being made."""
+        with self._lock:
+            for entry in self._entries.values():
+                if entry.left_at is not None and not entry.session.is_idle:
+                    entry.left_at = self._clock()
+            expired = [session_id for session_id, entry in self._entries.items() if self._is_expired(entry)]
+            entries = [self._entries.pop(session_id) for session_id in expired]
+        for entry in entries:
+            entry.session.close()
+        return len(entries)
+
+    def _sweep_for_ever(self) -> None:
+        while not self._is_closed.wait(self._sweep_every_s):
+            with suppress(DemoError), door("freeing expired conversations"):
+                self.sweep()
+
+    @property
+    def num_sessions(self) -> int:
+        with self._lock:
+            return len(self._entries)
+
+    @property
+    def num_bytes(self) -> int:
+        with self._lock:
+            return sum(entry.session.num_bytes for entry in self._entries.values())
+
+    def idle_bytes(self, keep: str) -> int:
+        """What `free_caches` could give up now, the session `keep` apart."""
+        with self._lock:
+            others = [entry.session for session_id, entry in self._entries.items() if session_id != keep]
+        return sum(session.num_bytes for session in others if session.is_idle)
+
+    def free_caches(self, num_bytes: int, keep: str = "") -> int:
+        """Gives up idle sessions' caches until `num_bytes` are free: left ones first, the longest idle ahead.
+
+        `keep` names a session whose cache stays. Returns the bytes freed; the conversations live on.
+        """
+        with self._lock:
+            entries = [entry for session_id, entry in self._entries.items() if session_id != keep]
+            left = sorted((one for one in entries if one.left_at is not None), key=lambda one: one.left_at)
+            held = sorted((one for one in entries if one.left_at is None), key=lambda one: one.session.last_used)
+        freed = 0
+        for entry in (*left, *held):
+            if freed >= num_bytes:
+                break
+            freed += entry.session.free_cache()
+        return freed
+
+    def close(self) -> None:
+        """Stops every reply and closes every session."""
+        self._is_closed.set()
+        self._sweeper.join()
+        with self._lock:
+            sessions = [entry.session for entry in self._entries.values()]
+            self._entries.clear()
+        for session in sessions:
+            session.interrupt()
+        for session in sessions:
+            session.wait_idle(10.0)
+            session.close()
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,299 @@
+"""One conversation: its context in the engine, its turns, its running reply; knows no page and no other session."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from app.door import door
+from app.errors import DemoError, SessionBusy, SessionGone
+from app.session.fit import Fit
+from app.session.folder import SessionFolder
+from app.session.history import History, size_of
+from app.session.loading import EngineLoader
+from app.session.prompter import Prompter, scratch_state
+from app.session.record import StoredFile, TurnRecord
+from app.session.settings import checked_settings, checked_system_prompt
+from app.session.stream import TurnStream
+from app.session.threads import SessionThreads
+from app.session.turn import RunningTurn, files_of, guess_kind, kind_of
+from app.types.events import TERMINAL, Event, TurnFailed, TurnInterrupted
+from app.types.prompt import Prompt
+from app.types.turn import TextPart, TurnInput, TurnSettings
+
+
+@dataclass(frozen=True)
+class SessionTools:
+    """What all sessions share."""
+
+    loader: EngineLoader
+    prompter: Prompter
+    threads: SessionThreads
+
+
+class Session:
+    """Owns the history, the folder and the running turn. Thread-safe.
+
+    Turn numbers never come twice, not even after `reset`.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        folder: SessionFolder,
+        tools: SessionTools,
+        system_prompt: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.session_id = session_id
+        self._folder = folder
+        self._tools = tools
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._running: RunningTurn | None = None
+        self._num_turns = 0
+        self._history = History(system_prompt)
+        self._is_closed = False
+        self.last_used = clock()
+
+    @property
+    def num_bytes(self) -> int:
+        """What the conversation takes in the engine."""
+        return self._history.num_bytes
+
+    @property
+    def is_idle(self) -> bool:
+        """No reply is being made."""
+        return self._running is None
+
+    def transcript(self) -> tuple[TurnRecord, ...]:
+        with self._lock:
+            records, running = self._history.records, self._running
+            return records if running is None else (*records, running.record())
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """True once no reply is being made."""
+        with self._idle:
+            return self._idle.wait_for(lambda: self._running is None, timeout_s)
+
+    # -- from a submit to the engine ---------------------------------------------------------------------------------
+
+    def submit(self, turn_input: TurnInput, settings: TurnSettings, system_prompt: str | None = None) -> TurnStream:
+        """Takes the turn on and returns at once; everything that goes wrong later is a `TurnFailed` in the stream.
+
+        `system_prompt` holds if the turn begins the conversation.
+        """
+        if system_prompt is not None:
+            system_prompt = checked_system_prompt(system_prompt, self._tools.prompter.limits)
+        with self._lock:
+            if self._is_closed:
+                raise SessionGone("This conversation has expired: reload the page to begin a new one.")
+            if self._running is not None:
+                raise SessionBusy("A reply is still being made: wait for its end or stop it, then send again.")
+            if system_prompt is not None:
+                self._history.take_system_prompt(system_prompt)
+            self._num_turns += 1
+            turn = self._running = RunningTurn(self._num_turns, turn_input, settings, self._clock)
+            self.last_used = turn.submitted_at
+        self._tools.threads.prepare(partial(self._prepare, turn))
+        return turn.stream
+
+    def _prepare(self, turn: RunningTurn) -> None:
+        try:
+            with door("preparing a turn", is_moot=lambda: turn.is_stopped):
+                self._start(turn)
+        except DemoError as error:
+            if not turn.is_stopped:  # else whoever stopped it ends it
+                self._end_early(turn, turn.failed(error))
+
+    def _start(self, turn: RunningTurn) -> None:
+        """Copies, decodes, renders and hands over; leaves in silence when the turn was ended meanwhile."""
+        engine, prompter = self._tools.loader.wait(), self._tools.prompter
+        settings = checked_settings(turn.settings, engine.spec, prompter.limits)
+        start_s = turn.elapsed_s()
+        stored = self._folder.admit(turn.number, turn.turn_input)
+        with self._lock:
+            if turn.is_stopped:
+                self._folder.forget({turn.number})
+                return
+            turn.stored = stored
+            turn.files = tuple(StoredFile(file.path, file.kind or guess_kind(file.path)) for file in files_of(stored))
+        parts = prompter.decode(engine, stored)
+        turn.note_stage("decode", start_s)
+        media = [part for part in parts if not isinstance(part, TextPart)]
+        with self._lock:
+            turn.files = tuple(
+                StoredFile(file.path, kind_of(part)) for file, part in zip(files_of(stored), media, strict=True)
+            )
+            context = self._history.context
+        start_s = turn.elapsed_s()
+        target = engine.new_state() if context.state is None else context.state
+        try:
+            prompt = prompter.render(engine, context, target, parts, settings.say)
+            fit = prompter.fit(engine, self.session_id, context, parts, prompt, settings)
+            if not fit.fits:
+                raise fit.error()
+            turn.num_opening = fit.num_opening
+            turn.note_stage("render", start_s)
+            self._hand_over(engine, turn, target, prompt, fit.limited(settings))
+        finally:
+            if target is not context.state and turn.state is not target:
+                target.close()
+
+    def _hand_over(self, engine: Any, turn: RunningTurn, target: Any, prompt: Prompt, settings: TurnSettings) -> None:
+        with self._lock:
+            if turn.is_stopped:
+                return
+            turn.state = target
+            turn.size_before = size_of(target)
+            on_event = partial(self._on_event, turn)
+            turn.handle = engine.submit(target, prompt, settings, turn.number, on_event, turn.submitted_at)
+
+    # -- from the engine to the record -------------------------------------------------------------------------------
+
+    def _on_event(self, turn: RunningTurn, event: Event) -> None:
+        if isinstance(event, TERMINAL):
+            self._tools.threads.finish(partial(self._finish, turn, event))
+        else:
+            turn.accept(event)
+
+    def _finish(self, turn: RunningTurn, event: Event) -> None:
+        """Books what the engine ended: the files, the context, then the report."""
+        turn.reply.add(event)
+        is_failed = isinstance(event, TurnFailed)
+        wav, message = (None, event.message) if is_failed else self._stored(partial(self._write_sound, turn))
+        with self._lock:
+            turn.is_over = True
+            self._history.adopt(turn, event)
+            if is_failed or turn.is_orphan:
+                self._forget(turn)
+            if not turn.is_orphan:
+                record = turn.ended(event, wav, message)
+                if not is_failed:
+                    _, trouble = self._stored(partial(self._folder.write_timings, turn.number, record.timings))
+                    record = replace(record, message=message or trouble)
+                self._conclude(record)
+        turn.end(event)
+
+    def _write_sound(self, turn: RunningTurn) -> Path | None:
+        spoken = turn.reply.samples()
+        return None if spoken is None or turn.is_orphan else self._folder.write_wav(turn.number, *spoken)
+
+    def _stored(self, write: Callable[[], Path | None]) -> tuple[Path | None, str]:
+        """What `write` gives, and the sentence that tells why nothing was written."""
+        try:
+            with door("storing a turn"):
+                return write(), ""
+        except DemoError as error:
+            return None, error.message
+
+    def _end_early(self, turn: RunningTurn, event: TurnFailed | TurnInterrupted) -> None:
+        """Ends a turn that never reached the engine; does nothing when somebody ended it already."""
+        with self._lock:
+            if turn.is_over:
+                return
+            turn.is_over = True
+            turn.reply.add(event)
+            message = event.message if isinstance(event, TurnFailed) else ""
+            if message:
+                self._forget(turn)
+            if not turn.is_orphan:
+                self._conclude(turn.ended(event, None, message))
+        turn.end(event)
+
+    def _forget(self, turn: RunningTurn) -> None:
+        turn.files = ()
+        self._folder.forget({turn.number})
+
+    def _conclude(self, record: TurnRecord) -> None:
+        self._history.records = (*self._history.records, record)
+        self._running = None
+        self._idle.notify_all()
+
+    # -- what a person does to the conversation ----------------------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """Stops the running reply, whatever it is at; once this returns, nothing new but the end enters its stream."""
+        with self._lock:
+            turn = self._running
+            in_engine = turn is not None and turn.stop()
+        if turn is not None and not in_engine:
+            self._end_early(turn, turn.interrupted())
+
+    def reset(self, system_prompt: str | None = None) -> None:
+        """Forgets everything that was said; a running reply is stopped first and belongs to nobody from then on.
+
+        None keeps the system prompt. Raises `BadInput` for one that is too long.
+        """
+        if system_prompt is not None:
+            system_prompt = checked_system_prompt(system_prompt, self._tools.prompter.limits)
+        self._abandon(system_prompt)
+
+    def close(self) -> None:
+        """Frees the caches and deletes the folder; nothing can be submitted any more."""
+        with self._lock:
+            self._is_closed = True
+        self._abandon(None)
+        self._folder.remove()
+
+    def _abandon(self, system_prompt: str | None) -> None:
+        with self._lock:
+            turn, self._running = self._running, None
+            state = self._history.clear(system_prompt)
+            forgotten = set(range(1, self._num_turns + 1))
+            in_engine = False
+            if turn is not None:
+                turn.is_orphan = True
+                in_engine = turn.stop()
+            # A state that the engine still works on is closed when its turn has ended.
+            if state is not None and not (in_engine and turn.state is state):
+                state.close()
+            self._idle.notify_all()
+        if turn is not None and not in_engine:
+            self._end_early(turn, turn.interrupted())
+        self._folder.forget(forgotten)
+
+    def drop_oldest(self, num_turns: int) -> int:
+        """Forgets the oldest turns of the context, with all that was shown before the first one that stays.
+
+        Returns how many turns stay. Raises `SessionBusy` while a reply is being made.
+        """
+        with self._lock:
+            if self._running is not None:
+                raise SessionBusy("A reply is still being made: wait for its end or stop it, then drop turns.")
+            forgotten = self._history.drop_oldest(num_turns)
+            num_left = len(self._history.context.past)
+        self._folder.forget(forgotten)
+        return num_left
+
+    def free_cache(self) -> int:
+        """Gives the engine's memory back; the next turn writes the context afresh. Returns the bytes freed."""
+        with self._lock:
+            if self._running is not None:
+                return 0
+            return self._history.give_up_state()
+
+    def estimate(self, turn_input: TurnInput, settings: TurnSettings) -> Fit:
+        """What this turn would take, without sending it."""
+        engine, prompter = self._tools.loader.wait(), self._tools.prompter
+        parts = prompter.decode(engine, self._folder.check(turn_input))
+        with self._lock:
+            context = self._history.context
+        with scratch_state(engine) as scratch:
+            target = scratch if context.state is None else context.state
+            prompt = prompter.render(engine, context, target, parts, settings.say)
+            return prompter.estimate(engine, self.session_id, context, parts, prompt, settings)
+
+    def report_playback(self, turn: int, figures: dict) -> None:
+        """Merges what the browser measured into the turn's waterfall; a turn that was forgotten is ignored."""
+        with self._lock:
+            if self._running is not None and self._running.number == turn:
+                self._running.note_figures(figures)
+                return
+            record = self._history.note_figures(turn, figures)
+            if record is not None:
+                self._folder.write_timings(turn, record.timings)

@@ -1,0 +1,57 @@
+"""What `app.chatml` hands to `app.engine`: token ids with explicit positions and the media features they stand for."""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, eq=False)
+class MelBlock:
+    """Log-mel frames for the sound tower. `mel`: float32 `[num_mel_bins, num_frames]`, a whole number of tower blocks
+    unless it ends its clip."""
+
+    mel: torch.Tensor
+    num_tokens: int
+
+
+@dataclass(frozen=True, eq=False)
+class VisionBlock:
+    """Patches for the vision tower. `patches`: float32 `[grid_t * grid_h * grid_w, patch_values]`; `grid_thw` in
+    patches; `is_video` tells which placeholder it fills."""
+
+    patches: torch.Tensor
+    grid_thw: tuple[int, int, int]
+    is_video: bool
+    num_tokens: int
+
+
+Feature = MelBlock | VisionBlock
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A run of tokens that is appended to the caches in one go.
+
+    `token_ids`: int64 `[num_tokens]`; `positions`: int64 `[3, num_tokens]` (time, height, width), absolute in the
+    session; `features` fill the placeholder tokens in order.
+    """
+
+    token_ids: torch.Tensor
+    positions: torch.Tensor
+    features: tuple[Feature, ...] = ()
+
+    @property
+    def num_tokens(self) -> int:
+        return int(self.token_ids.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """Everything that the newest turn adds. `reply_ids`: a given reply that is spoken as it is, else None."""
+
+    segments: tuple[Segment, ...]
+    reply_ids: tuple[int, ...] | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(segment.num_tokens for segment in self.segments)

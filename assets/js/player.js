@@ -1,0 +1,241 @@
+// Plays the speech that a gr.HTML value carries: checks the order of the packets, keeps the figures, shows the state.
+//
+// Runs as js_on_load of that component (element, props, trigger, watch are Gradio's), after the other player_*.js and
+// after RING_SOURCE and WORKLET_SOURCE. Knows no session and no conversation. Window API: see components/player.py.
+const PHASE_AFTER = { first: 'speaking', dry: 'buffering', resumed: 'speaking', final: 'idle' };
+
+class SpeechPlayer {
+  constructor(element, sendReport) {
+    this.strip = element.querySelector('.voice-strip');
+    this.label = element.querySelector('.voice-label');
+    this.button = element.querySelector('.voice-mute');
+    this.translations = JSON.parse(this.strip.dataset.translations || '{}');
+    this.sendReport = sendReport;
+    this.stats = this.freshStats(-1); // of the newest generation
+    this.unreported = new Map(); // the figures of every generation that the ring has not finished
+    this.floor = -1; // this generation and older ones are over
+    this.submittedAt = null;
+    this.tickets = new Map();
+    this.meter = new VoiceMeter(element.querySelector('canvas'), this.strip);
+    this.output = new SpeechOutput({
+      ringSource: RING_SOURCE,
+      workletSource: WORKLET_SOURCE,
+      onFact: (fact) => this.onFact(fact),
+      onChange: () => this.show(),
+    });
+    this.button.addEventListener('click', () => { this.muted = !this.muted; });
+    this.phase = 'idle';
+    this.show();
+  }
+
+  freshStats(generation) {
+    return {
+      generation, receivedSamples: 0, receivedPackets: 0, lostSamples: 0, lostPackets: 0, duplicates: 0,
+      renderedSamples: 0, nonSilentSamples: 0, underruns: 0, queuedSamples: 0, ended: false, how: '',
+      rate: 0, submittedAt: null, firstPacketAt: null, firstSoundAt: null, stoppedAt: null, endedAt: null,
+      stalePackets: this.stats ? this.stats.stalePackets : 0,
+    };
+  }
+
+  // One value of the component: {generation, begin?, seq, start, rate, pcm, end?} or {generation, stop}.
+  receive(text) {
+    if (!text) return;
+    const packet = JSON.parse(text);
+    if (packet.stop) return this.stop(packet.generation);
+    if (packet.generation <= this.floor || packet.generation < this.stats.generation) {
+      this.stats.stalePackets++;
+      return;
+    }
+    if (packet.generation > this.stats.generation) this.begin(packet);
+    if (packet.seq < this.expectedSeq || this.stats.ended) {
+      this.stats.duplicates++;
+      return;
+    }
+    this.stats.lostPackets += packet.seq - this.expectedSeq;
+    this.expectedSeq = packet.seq + 1;
+    if (packet.pcm) this.push(packet);
+    if (packet.end) this.end(packet);
+  }
+
+  begin({ generation, hold_s: holdS }) {
+    this.stats = this.freshStats(generation);
+    this.expectedSeq = 0;
+    this.expectedStart = 0;
+    this.resampler = null;
+    this.stats.submittedAt = this.submittedAt;
+    this.submittedAt = null;
+    this.unreported.set(generation, this.stats);
+    this.output.order({ type: 'begin', generation, holdS: holdS || 0 });
+    this.setPhase('waiting');
+  }
+
+  push({ generation, start, rate, pcm }) {
+    let samples = decodePcm(pcm);
+    const lost = start - this.expectedStart;
+    this.expectedStart = start + samples.length;
+    this.stats.lostSamples += Math.max(0, lost);
+    this.stats.receivedSamples += samples.length;
+    this.stats.receivedPackets++;
+    this.stats.firstPacketAt = this.stats.firstPacketAt || performance.timeOrigin + performance.now();
+    this.stats.rate = rate;
+    this.output.run(rate);
+    if (rate !== this.output.sampleRate) {
+      this.resampler = this.resampler || new SpeechResampler(rate, this.output.sampleRate);
+      samples = this.resampler.push(samples);
+    }
+    this.output.order({ type: 'push', generation, samples, afterGap: lost > 0 });
+    this.show();
+  }
+
+  end({ generation, start }) {
+    this.stats.lostSamples += Math.max(0, start - this.expectedStart);
+    this.stats.ended = true;
+    if (this.resampler) this.output.order({ type: 'push', generation, samples: this.resampler.flush() });
+    this.output.order({ type: 'end', generation });
+    if (this.stats.receivedSamples === 0) this.setPhase('idle');
+  }
+
+  // Silence within 10 ms; what is queued is dropped, and so is all that still comes of `generation` and older ones.
+  stop(generation = this.stats.generation) {
+    this.floor = Math.max(this.floor, generation);
+    if (generation >= this.stats.generation) {
+      this.stats.stoppedAt = this.stats.stoppedAt || performance.timeOrigin + performance.now();
+      this.setPhase('idle');
+    }
+    this.output.order({ type: 'stop', generation });
+  }
+
+  onFact(fact) {
+    if (fact.type === 'recorded') return this.resolveRecording(fact);
+    const stats = this.unreported.get(fact.generation);
+    const inSpeech = (frames) => (stats.rate ? Math.floor((frames * stats.rate) / this.output.sampleRate) : frames);
+    stats.renderedSamples = inSpeech(fact.rendered);
+    stats.nonSilentSamples = inSpeech(fact.nonSilent);
+    stats.queuedSamples = inSpeech(fact.queued);
+    stats.underruns = fact.underruns;
+    if (fact.type === 'first') stats.firstSoundAt = this.output.epochOf(fact.frame);
+    if (fact.type === 'final') {
+      Object.assign(stats, { how: fact.how, endedAt: this.output.epochOf(fact.frame), queuedSamples: 0 });
+      this.unreported.delete(fact.generation);
+    }
+    if (stats === this.stats && !stats.stoppedAt && fact.type in PHASE_AFTER) this.setPhase(PHASE_AFTER[fact.type]);
+    if (fact.type === 'first' || fact.type === 'final') this.report(stats);
+  }
+
+  report(stats) {
+    const { submittedAt, firstSoundAt } = stats;
+    this.sendReport({
+      generation: stats.generation,
+      first_packet_epoch_ms: stats.firstPacketAt,
+      first_sound_epoch_ms: firstSoundAt,
+      first_sound_after_submit_s: submittedAt && firstSoundAt ? (firstSoundAt - submittedAt) / 1000 : null,
+      num_underruns: stats.underruns,
+      played_samples: stats.renderedSamples,
+      lost_samples: stats.lostSamples,
+      how: stats.how,
+      final: stats.how !== '',
+    });
+  }
+
+  // The page calls it when a turn is sent, so that the first sound is timed by one clock, the browser's.
+  markSubmit() {
+    this.submittedAt = performance.timeOrigin + performance.now();
+  }
+
+  setPhase(phase) {
+    this.phase = phase;
+    this.show();
+  }
+
+  // idle, waiting, speaking, buffering; or gesture: speech is here, and the browser wants a click before it may sound.
+  get state() {
+    const hasSpeech = this.phase !== 'idle' && this.stats.receivedSamples > 0;
+    return hasSpeech && this.output.blocked ? 'gesture' : this.phase;
+  }
+
+  show() {
+    const { state } = this;
+    if (!this.output) return;
+    this.meter.setActive(state === 'speaking', this.output.analyser);
+    if (state === this.shown) return;
+    this.shown = state;
+    this.strip.dataset.state = state;
+    this.showLabels();
+    window.dispatchEvent(new CustomEvent('omniplayer', { detail: { state, generation: this.stats.generation } }));
+  }
+
+  showLabels() {
+    const words = this.translations[wantedLanguage(this.translations)] || {};
+    this.label.textContent = words[this.state] || '';
+    this.strip.setAttribute('aria-label', words.idle || '');
+    this.button.setAttribute('aria-label', (this.muted ? words.unmute : words.mute) || '');
+    this.button.title = this.button.getAttribute('aria-label');
+    this.button.setAttribute('aria-pressed', String(this.muted));
+  }
+
+  setVolume(volume) {
+    this.output.volume = Math.min(1, Math.max(0, volume));
+    this.output.applyVolume();
+  }
+
+  get muted() {
+    return this.output.muted;
+  }
+
+  set muted(muted) {
+    this.output.muted = !!muted;
+    this.output.applyVolume();
+    this.showLabels();
+  }
+
+  // Keeps (up to memory) every sample rendered from now on; `await recorded()` gives them as one Float32Array.
+  record(on) {
+    this.output.order({ type: 'record', on });
+  }
+
+  recorded() {
+    const ticket = this.tickets.size + Math.random();
+    return new Promise((resolve) => {
+      this.tickets.set(ticket, resolve);
+      this.output.order({ type: 'recorded', ticket });
+    });
+  }
+
+  resolveRecording({ ticket, blocks }) {
+    const wave = new Float32Array(blocks.reduce((sum, block) => sum + block.length, 0));
+    let offset = 0;
+    for (const block of blocks) {
+      wave.set(block, offset);
+      offset += block.length;
+    }
+    this.tickets.get(ticket)(wave);
+    this.tickets.delete(ticket);
+  }
+
+  dispose() {
+    this.output.dispose();
+    this.meter.dispose();
+  }
+}
+
+// Little-endian 16-bit PCM in base64 to samples in [-1, 1].
+function decodePcm(base64) {
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const view = new DataView(bytes.buffer);
+  const samples = new Float32Array(bytes.length / 2);
+  for (let i = 0; i < samples.length; i++) samples[i] = view.getInt16(2 * i, true) / 32767;
+  return samples;
+}
+
+function wantedLanguage(translations) {
+  for (const language of navigator.languages || [navigator.language]) {
+    if (translations[language]) return language;
+    const base = language.split('-')[0];
+    if (translations[base]) return base;
+  }
+  return Object.keys(translations)[0];
+}
+
+if (window.omniPlayer) window.omniPlayer.dispose();
+window.omniPlayer = new SpeechPlayer(element, (report) => trigger('report', report));
+watch('value', () => window.omniPlayer.receive(props.value));

@@ -1,0 +1,1 @@
+"""Measurements of `app`; never imported by it."""

@@ -1,0 +1,216 @@
+"""What happens when somebody comes, sends, stops, clears or leaves: calls the service and draws what it answers.
+
+Holds no conversation: of each open page only which session it shows.
+"""
+
+import html
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from app.errors import DemoError, SessionGone
+from app.service import CheckpointInfo, Estimate, Service
+from components.conversation import Conversation, last_timings, status_html
+from components.following import Follower, Sent
+from components.pages import OpenPages, PageState
+from components.player import read_report, stop_value
+from components.settings import default_values, settings_from
+from components.tabs import turn_input
+from components.texts import Texts, texts_for
+from components.tray import Probe, tray_html
+from components.waterfall import waterfall_html
+from components.widgets import Page
+
+LOOK_S = 0.25
+
+
+class Handlers:
+    """The page's event handlers. Inputs come in the order of `Page.asked`; outputs are keyed by widget."""
+
+    def __init__(self, service: Service, probe: Probe, page: Page) -> None:
+        self._service, self._probe, self._page = service, probe, page
+        self._pages = OpenPages()
+        self._first_settings = service.default_settings
+
+    # -- coming and leaving ------------------------------------------------------------------------------------------
+
+    def open(self, secret: str | None, state: PageState, request: gr.Request) -> Iterator[dict]:
+        """A page came: its old conversation or a new one, then the news of the model until it is there."""
+        page, service, texts = self._page, self._service, _texts(request)
+        try:
+            news = self._opened(secret or None, state, request)
+        except DemoError as error:
+            yield {page.banner: bad_banner(error.message)}
+            return
+        records = service.transcript(news[page.state].session_id)
+        yield news | {
+            page.chat: Conversation(texts).of(records),
+            page.timing: waterfall_html(last_timings(records), texts),
+            page.status: status_html(texts("status_ready")),
+            **self._model_news(texts),
+        }
+        if service.ready.is_set():
+            return
+        shown: Any = None
+        while not service.ready.wait(LOOK_S):
+            if shown != (shown := service.loading()):
+                yield {page.banner: self._banner(texts)}
+        yield self._model_news(texts)
+
+    def leave(self, request: gr.Request) -> None:
+        session_id = self._pages.let_go(request.session_hash)
+        if session_id is not None:
+            self._service.leave(session_id)
+
+    def _opened(self, secret: str | None, state: PageState, request: gr.Request) -> dict:
+        opened = self._service.open(secret, request.username or "")
+        previous = self._pages.hold(request.session_hash, opened.session_id)
+        if previous is not None and previous != opened.session_id:
+            self._service.leave(previous)
+        return {self._page.state: replace(state, session_id=opened.session_id), self._page.secret: opened.secret}
+
+    def _model_news(self, texts: Texts) -> dict:
+        page, service = self._page, self._service
+        info, is_loaded = service.info, service.ready.is_set()
+        voices = page.voices.update(info.voices if info.has_talker else (), is_loaded, texts)
+        news = {page.model: model_html(info, texts), page.banner: self._banner(texts)}
+        news |= dict(zip(page.voices.outputs, voices, strict=True))
+        if service.default_settings != self._first_settings:
+            defaults = default_values(service.default_settings)
+            news |= dict(zip(page.answer.with_checkpoint_defaults, defaults, strict=True))
+        return news
+
+    def _banner(self, texts: Texts) -> str:
+        service = self._service
+        if not service.ready.is_set():
+            stage, share = service.loading()
+            percent = round(100 * share)
+            words = html.escape(texts("loading", stage=stage, percent=percent))
+            bar = f'<progress max="100" value="{percent}"></progress>'
+            return f'<div class="banner loading" role="status"><span>{words}</span>{bar}</div>'
+        if service.failure is not None:
+            return bad_banner(texts("load_failed", message=service.failure.message))
+        if not service.info.is_random:
+            return ""
+        return f'<div class="banner" role="note"><span>{texts("banner_random")}</span></div>'
+
+    # -- a turn ------------------------------------------------------------------------------------------------------
+
+    def submit(self, request: gr.Request, state: PageState, text: str | None, *values: Any) -> Iterator[dict]:
+        """Sends the message and draws its answer while it is made."""
+        page, texts = self._page, _texts(request)
+        follower = Follower(self._service, page, texts)
+        captured, rest = values[: len(page.capture.all)], values[len(page.capture.all) :]
+        video_sound, voice, prompt, *answer = rest
+        sent = Sent(turn_input(text or "", captured, video_sound), (text, *captured))
+        try:
+            settings = settings_from(voice, answer)
+            past = self._service.transcript(state.session_id)
+            stream = self._service.submit(state.session_id, sent.message, settings, prompt)
+        except SessionGone:
+            yield self._begun_anew(state, request)
+        except DemoError as error:
+            yield follower.refused(error.code, error.message)
+        else:
+            # A connection that broke and came back is known again, so that its leaving stops the reply.
+            self._pages.hold(request.session_hash, state.session_id)
+            yield from follower.follow(stream, state.begin(stream.turn), past, sent)
+
+    def stop(self, state: PageState) -> None:
+        try:
+            self._service.interrupt(state.session_id)
+        except SessionGone:
+            return
+
+    def forget(self, state: PageState, request: gr.Request) -> dict:
+        """Drops the older half of what the model remembers; the message is sent again after it."""
+        page, texts = self._page, _texts(request)
+        try:
+            records = self._service.transcript(state.session_id)
+            num_turns = sum(record.state == "done" or bool(record.reply_text) for record in records)
+            self._service.drop_oldest(state.session_id, max(1, (num_turns + 1) // 2))
+            records = self._service.transcript(state.session_id)
+        except SessionGone:
+            return self._begun_anew(state, request)
+        except DemoError as error:
+            return Follower(self._service, page, texts).refused(error.code, error.message)
+        return {
+            page.notice: f'<p role="status">{html.escape(texts("dropped"))}</p>',
+            page.forget: gr.update(visible=False),
+            page.chat: Conversation(texts).of(records),
+        }
+
+    def clear(self, state: PageState, prompt: str, request: gr.Request) -> dict:
+        page, texts = self._page, _texts(request)
+        silent = replace(state, generation=state.generation + 1)
+        try:
+            self._service.reset(state.session_id, prompt)
+        except SessionGone:
+            return self._begun_anew(silent, request)
+        except DemoError as error:
+            return Follower(self._service, page, texts).refused(error.code, error.message)
+        return {
+            page.state: silent,
+            page.player: stop_value(silent.generation),
+            page.chat: [],
+            page.status: status_html(texts("status_ready")),
+            page.timing: waterfall_html({}, texts),
+            page.notice: "",
+            page.forget: gr.update(visible=False),
+        }
+
+    def _begun_anew(self, state: PageState, request: gr.Request) -> dict:
+        """The session expired: a new one takes its place, and what was typed is still there to be sent."""
+        texts = _texts(request)
+        refused = Follower(self._service, self._page, texts).refused("session_gone", texts("session_new"))
+        return self._opened(None, state, request) | {self._page.chat: []} | refused
+
+    # -- what the browser tells ----------------------------------------------------------------------------------------
+
+    def report(self, event: gr.EventData, state: PageState, request: gr.Request) -> dict:
+        """The browser tells what it played; it goes into the turn's waterfall."""
+        page, texts = self._page, _texts(request)
+        unchanged = {page.timing: gr.skip()}
+        report = read_report(event._data)
+        turn = None if report is None else dict(state.turns).get(report.generation)
+        if report is None or turn is None:
+            return unchanged
+        first_sound_s = report.first_sound_after_submit_s
+        try:
+            self._service.report_playback(
+                state.session_id, turn, first_sound_s, report.num_underruns, report.played_samples
+            )
+            records = self._service.transcript(state.session_id)
+        except DemoError:
+            return unchanged
+        if any(record.state == "running" for record in records):
+            return unchanged
+        return {page.chat: Conversation(texts).of(records), page.timing: waterfall_html(last_timings(records), texts)}
+
+    def look(self, request: gr.Request, state: PageState, *values: Any) -> str:
+        """What is attached, and what it would cost."""
+        *captured, video_sound = values
+        message = turn_input("", captured, video_sound)
+
+        def estimate() -> Estimate | None:
+            return self._service.estimate(state.session_id, message) if self._service.ready.is_set() else None
+
+        return tray_html(message, self._probe, estimate, _texts(request))
+
+
+def bad_banner(words: str) -> str:
+    return f'<div class="banner bad" role="alert"><span>{html.escape(words)}</span></div>'
+
+
+def model_html(info: CheckpointInfo, texts: Texts) -> str:
+    """Checkpoint, device, dtype and attention in one line."""
+    facts = [info.device, info.dtype, info.attention, "" if info.has_talker else texts("no_talker")]
+    pills = "".join(f"<span>{html.escape(fact)}</span>" for fact in facts if fact and fact != "auto")
+    name = html.escape(info.name)
+    return f'<p aria-label="{html.escape(texts("model_line"))}" title="{name}"><b>{name}</b>{pills}</p>'
+
+
+def _texts(request: gr.Request) -> Texts:
+    return texts_for(request.headers.get("accept-language", ""))

@@ -1,0 +1,154 @@
+"""The page: where the widgets stand and what their events call; knows no conversation."""
+
+import gradio as gr
+
+from app.service import Service
+from components.handlers import Handlers
+from components.pages import PageState
+from components.player import build_player
+from components.settings import build_advanced, build_speak, build_system_prompt, build_video_sound
+from components.tabs import build_tabs
+from components.texts import i18n
+from components.tray import Probe
+from components.uploads import UploadsOnly
+from components.voices import build_voices
+from components.widgets import Page
+
+EXAMPLES = ("example_hello", "example_story", "example_recipe", "example_poem")
+MARK_SUBMIT_JS = "(...values) => { window.omniPlayer && window.omniPlayer.markSubmit(); return values; }"
+STOP_JS = "(...values) => { window.omniPlayer && window.omniPlayer.stop(); return values; }"
+READ_SECRET_JS = "(...values) => { values[0] = window.omniPage.secret(); return values; }"
+KEEP_SECRET_JS = "(secret) => { window.omniPage.keepSecret(secret); }"
+TOGGLE_PANEL_JS = "() => { window.omniPage.togglePanel(); }"
+
+# The events are the page's own business. The engine schedules itself, so none of them waits for another tab's.
+# Looked through once an hour, kept for a day: a session has its own copies, but a message may wait to be sent.
+UPLOADS_KEPT_S = (3600, 86400)
+CALM = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+QUICK = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+
+
+def build_page(service: Service, probe: Probe) -> gr.Blocks:
+    """All of the page. Theme, style and scripts belong to `launch()`: see `components.style`."""
+    with UploadsOnly(
+        title="Talk with Qwen2.5-Omni",
+        fill_height=True,
+        fill_width=True,
+        analytics_enabled=False,
+        delete_cache=UPLOADS_KEPT_S,
+    ) as demo:
+        page = build_widgets(service)
+        wire(demo, page, Handlers(service, probe, page))
+    return demo
+
+
+def build_widgets(service: Service) -> Page:
+    state = gr.State(PageState())
+    secret = gr.Textbox(visible="hidden", elem_id="secret")
+    with gr.Row(elem_id="top"):
+        gr.HTML(i18n("title"), elem_id="title", html_template="<h1>${value}</h1>", apply_default_css=False)
+        model = _line("model")
+        clear = gr.Button(i18n("clear"), size="sm", elem_id="clear")
+        panel_button = gr.Button(i18n("tab_settings"), size="sm", elem_id="panel-button")
+    banner = _line("banner")
+    with gr.Row(elem_id="body"):
+        with gr.Column(elem_id="talk", scale=1):
+            with gr.Column(elem_id="stage"):
+                chat = _build_chat()
+                with gr.Row(elem_id="examples"):
+                    examples = [gr.Button(i18n(key), size="sm", elem_id=key.replace("_", "-")) for key in EXAMPLES]
+            with gr.Row(elem_id="strip"):
+                status = _line("status")
+                player = build_player()
+            with gr.Row(elem_id="complaint"):
+                notice = _line("notice")
+                forget = gr.Button(i18n("forget"), size="sm", variant="primary", visible=False, elem_id="forget")
+            with gr.Column(elem_id="composer"):
+                capture = build_tabs()
+                tray = _line("tray")
+                with gr.Row(elem_id="line"):
+                    message = _build_message()
+                    send = gr.Button(i18n("send"), variant="primary", elem_id="send", min_width=92, scale=0)
+                    stop = gr.Button(i18n("stop"), variant="stop", elem_id="stop", min_width=92, scale=0)
+        with gr.Column(elem_id="panel", scale=0, min_width=320), gr.Tabs(elem_id="panel-tabs"):
+            with gr.Tab(i18n("tab_settings"), id="settings", elem_id="panel-settings"):
+                voices = build_voices(service.preview)
+                speak = build_speak()
+                video_sound = build_video_sound()
+                prompt = build_system_prompt(service.default_system_prompt)
+                answer = build_advanced(speak, service.default_settings)
+            with gr.Tab(i18n("tab_timing"), id="timing", elem_id="panel-timing", render_children=True):
+                timing = gr.HTML(i18n("timing_empty"), elem_id="timing", apply_default_css=False)
+    return Page(
+        state=state, secret=secret, model=model, banner=banner, chat=chat, player=player, status=status, notice=notice,
+        forget=forget, tray=tray, message=message, send=send, stop=stop, clear=clear, panel_button=panel_button,
+        examples=examples, capture=capture, timing=timing, voices=voices, video_sound=video_sound, prompt=prompt,
+        answer=answer,
+    )  # fmt: skip
+
+
+def _line(elem_id: str) -> gr.HTML:
+    return gr.HTML("", elem_id=elem_id, apply_default_css=False)
+
+
+def _build_chat() -> gr.Chatbot:
+    return gr.Chatbot(
+        label=i18n("chat_label"),
+        show_label=False,
+        elem_id="chat",
+        height="100%",
+        layout="bubble",
+        buttons=[],
+        placeholder=i18n("empty_html"),
+        sanitize_html=True,
+        allow_tags=False,
+        feedback_options=None,
+        group_consecutive_messages=False,
+        latex_delimiters=[{"left": "$$", "right": "$$", "display": True}],
+    )
+
+
+def _build_message() -> gr.Textbox:
+    """One line that grows: Enter sends, Shift+Enter begins a new line."""
+    return gr.Textbox(
+        label=i18n("message_label"),
+        show_label=False,
+        placeholder=i18n("message_placeholder"),
+        lines=1,
+        max_lines=8,
+        container=False,
+        autofocus=True,
+        elem_id="message",
+        scale=1,
+        html_attributes=gr.InputHTMLAttributes(enterkeyhint="send", autocapitalize="sentences"),
+    )
+
+
+def wire(demo: gr.Blocks, page: Page, handlers: Handlers) -> None:
+    demo.load(handlers.open, [page.secret, page.state], page.opened, js=READ_SECRET_JS, **CALM)
+    demo.unload(handlers.leave)
+    page.secret.change(None, page.secret, None, js=KEEP_SECRET_JS, **QUICK)
+    _wire_turn(page, handlers)
+    page.panel_button.click(None, None, None, js=TOGGLE_PANEL_JS, **QUICK)
+    reported = [page.chat, page.timing]
+    page.player.report(handlers.report, [page.state], reported, trigger_mode="multiple", **CALM)
+    changes = [widget.change for widget in [*page.capture.all, page.video_sound]]
+    looked_at = [page.state, *page.capture.all, page.video_sound]
+    gr.on(changes, handlers.look, looked_at, page.tray, trigger_mode="always_last", **CALM)
+
+
+def _wire_turn(page: Page, handlers: Handlers) -> None:
+    """A second message during a reply must reach the service, which refuses it with a sentence: hence "multiple"."""
+    submitting = {
+        "fn": handlers.submit, "inputs": page.asked, "outputs": page.answered, "js": MARK_SUBMIT_JS,
+        "trigger_mode": "multiple", **CALM,
+    }  # fmt: skip
+    running = [gr.on([page.message.submit, page.send.click], **submitting)]
+    for example in page.examples:
+        fill = f"() => document.querySelector('#{example.elem_id}').innerText.trim()"
+        running.append(example.click(None, None, page.message, js=fill, **QUICK).then(**submitting))
+    forgetting = page.forget.click(handlers.forget, page.state, page.answered, **CALM)
+    running.append(forgetting.success(**submitting))
+    page.stop.click(handlers.stop, page.state, None, js=STOP_JS, **QUICK)
+    cleared = [page.state, page.prompt.text]
+    page.clear.click(handlers.clear, cleared, page.answered, js=STOP_JS, cancels=running, **CALM)

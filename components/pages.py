@@ -1,0 +1,38 @@
+"""What is remembered of each open page: which session it shows and how often it has begun to speak; no conversation."""
+
+import threading
+from dataclasses import dataclass, replace
+
+NUM_REMEMBERED = 8
+
+
+@dataclass(frozen=True)
+class PageState:
+    """Which session a page shows and how often it has begun to speak. `turns`: the turn of each late generation."""
+
+    session_id: str = ""
+    generation: int = 0
+    turns: tuple[tuple[int, int], ...] = ()
+
+    def begin(self, turn: int) -> "PageState":
+        generation = self.generation + 1
+        return replace(self, generation=generation, turns=(*self.turns, (generation, turn))[-NUM_REMEMBERED:])
+
+
+class OpenPages:
+    """Which session the page of each Gradio connection shows, since a leaving page says only who it is. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions: dict[str, str] = {}
+
+    def hold(self, connection: str | None, session_id: str) -> str | None:
+        """Returns the session that the connection showed before, if any."""
+        with self._lock:
+            previous = self._sessions.get(connection or "")
+            self._sessions[connection or ""] = session_id
+        return previous
+
+    def let_go(self, connection: str | None) -> str | None:
+        with self._lock:
+            return self._sessions.pop(connection or "", None)

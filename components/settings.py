@@ -1,0 +1,183 @@
+"""The settings of a turn as widgets, and back into `TurnSettings`; knows no session."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from app.errors import BadInput
+from app.types.turn import Sampling, TurnSettings
+from components.texts import i18n
+
+MAX_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class SamplingControls:
+    """One stage's sampling; `all` in the order of the fields of `Sampling`."""
+
+    do_sample: gr.Checkbox
+    temperature: gr.Slider
+    top_k: gr.Slider
+    top_p: gr.Slider
+    repetition_penalty: gr.Slider
+    max_new_tokens: gr.Slider
+
+    @property
+    def all(self) -> list[gr.components.Component]:
+        return [self.do_sample, self.temperature, self.top_k, self.top_p, self.repetition_penalty, self.max_new_tokens]
+
+
+@dataclass(frozen=True)
+class AnswerControls:
+    """How the next turn is answered, the voice apart. `all` in the order that `settings_from` reads."""
+
+    speak: gr.Checkbox
+    seed: gr.Textbox
+    ode_points: gr.Slider
+    guidance: gr.Slider
+    thinker: SamplingControls
+    talker: SamplingControls
+
+    @property
+    def all(self) -> list[gr.components.Component]:
+        return [self.speak, self.seed, self.ode_points, self.guidance, *self.thinker.all, *self.talker.all]
+
+    @property
+    def with_checkpoint_defaults(self) -> list[gr.components.Component]:
+        return [self.ode_points, self.guidance, *self.thinker.all, *self.talker.all]
+
+
+@dataclass(frozen=True)
+class PromptControls:
+    text: gr.Textbox
+    warning: gr.HTML
+    reset: gr.Button
+
+
+def build_speak() -> gr.Checkbox:
+    return gr.Checkbox(True, label=i18n("speak"), info=i18n("speak_info"), elem_id="speak")
+
+
+def build_video_sound() -> gr.Checkbox:
+    return gr.Checkbox(True, label=i18n("video_sound"), info=i18n("video_sound_info"), elem_id="video-sound")
+
+
+def build_system_prompt(default: str) -> PromptControls:
+    """The prompt with a warning that is there while it is not the default."""
+    text = gr.Textbox(
+        default,
+        label=i18n("system_prompt"),
+        info=i18n("system_prompt_info"),
+        lines=3,
+        max_lines=8,
+        elem_id="system-prompt",
+    )
+    with gr.Column(visible=False, elem_id="system-prompt-changed") as changed:
+        warning = gr.HTML(i18n("system_prompt_warning"), elem_classes="warning", apply_default_css=False)
+        reset = gr.Button(i18n("system_prompt_reset"), size="sm", elem_id="system-prompt-reset")
+    quiet = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    text.change(lambda prompt: gr.update(visible=prompt.strip() != default.strip()), text, changed, **quiet)
+    reset.click(lambda: default, None, text, **quiet)
+    return PromptControls(text, warning, reset)
+
+
+def build_advanced(speak: gr.Checkbox, defaults: TurnSettings) -> AnswerControls:
+    with gr.Accordion(i18n("advanced"), open=False, elem_id="advanced"):
+        # A number field would show an empty seed as 0, and send it.
+        seed = gr.Textbox("", label=i18n("seed"), info=i18n("seed_info"), max_length=10, max_lines=1, elem_id="seed")
+        thinker = _build_sampling("thinker", defaults.thinker, "max_text_tokens", 4096)
+        talker = _build_sampling("talker", defaults.talker, "max_codec_tokens", 8192)
+        with gr.Accordion(i18n("vocoder"), open=False, elem_classes="stage"):
+            ode_points = gr.Slider(
+                2,
+                50,
+                defaults.ode_points,
+                step=1,
+                label=i18n("ode_points"),
+                info=i18n("ode_points_info"),
+                elem_id="ode-points",
+            )
+            guidance = gr.Slider(
+                0.0,
+                3.0,
+                defaults.guidance,
+                step=0.05,
+                label=i18n("guidance"),
+                info=i18n("guidance_info"),
+                elem_id="guidance",
+            )
+    return AnswerControls(speak, seed, ode_points, guidance, thinker, talker)
+
+
+def _build_sampling(stage: str, defaults: Sampling, limit: str, most: int) -> SamplingControls:
+    with gr.Accordion(i18n(stage), open=False, elem_classes="stage"):
+        return SamplingControls(
+            gr.Checkbox(
+                defaults.do_sample, label=i18n("do_sample"), info=i18n("do_sample_info"), elem_id=f"{stage}-do-sample"
+            ),
+            gr.Slider(
+                0.05, 2.0, defaults.temperature, step=0.05, label=i18n("temperature"), elem_id=f"{stage}-temperature"
+            ),
+            gr.Slider(
+                0, 200, defaults.top_k, step=1, label=i18n("top_k"), info=i18n("top_k_info"), elem_id=f"{stage}-top-k"
+            ),
+            gr.Slider(
+                0.05,
+                1.0,
+                defaults.top_p,
+                step=0.05,
+                label=i18n("top_p"),
+                info=i18n("top_p_info"),
+                elem_id=f"{stage}-top-p",
+            ),
+            gr.Slider(
+                1.0,
+                2.0,
+                defaults.repetition_penalty,
+                step=0.01,
+                label=i18n("repetition_penalty"),
+                elem_id=f"{stage}-repetition-penalty",
+            ),
+            gr.Slider(1, most, defaults.max_new_tokens, step=1, label=i18n(limit), elem_id=f"{stage}-max-new-tokens"),
+        )
+
+
+def default_values(defaults: TurnSettings) -> list[Any]:
+    """Values of `AnswerControls.with_checkpoint_defaults`."""
+    return [defaults.ode_points, defaults.guidance, *vars(defaults.thinker).values(), *vars(defaults.talker).values()]
+
+
+def settings_from(voice: str | None, values: Sequence[Any]) -> TurnSettings:
+    """The settings that a voice and the values of `AnswerControls.all` ask for; raises `BadInput` for an odd seed."""
+    speak, seed, ode_points, guidance, *sampling = values
+    middle = len(sampling) // 2
+    return TurnSettings(
+        voice=voice or "",
+        speak=bool(speak),
+        thinker=_sampling(sampling[:middle]),
+        talker=_sampling(sampling[middle:]),
+        seed=_seed(seed),
+        ode_points=int(ode_points),
+        guidance=float(guidance),
+    )
+
+
+def _seed(text: str | None) -> int | None:
+    if not (text or "").strip():
+        return None
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed <= MAX_SEED:
+        raise BadInput(f"The seed must be a whole number from 0 to {MAX_SEED}, or empty.")
+    return seed
+
+
+def _sampling(values: Sequence[Any]) -> Sampling:
+    do_sample, temperature, top_k, top_p, repetition_penalty, max_new_tokens = values
+    return Sampling(
+        bool(do_sample), float(temperature), int(top_k), float(top_p), float(repetition_penalty), int(max_new_tokens)
+    )

@@ -1,0 +1,60 @@
+"""The widgets that handlers read and write, by name; knows neither where they stand nor what they do."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from components.settings import AnswerControls, PromptControls
+from components.tabs import CaptureTabs
+from components.voices import VoicePicker
+
+
+@dataclass(frozen=True)
+class Page:
+    """The widgets that handlers read and write."""
+
+    state: gr.State
+    secret: gr.Textbox
+    model: gr.HTML
+    banner: gr.HTML
+    chat: gr.Chatbot
+    player: gr.HTML
+    status: gr.HTML
+    notice: gr.HTML
+    forget: gr.Button
+    tray: gr.HTML
+    message: gr.Textbox
+    send: gr.Button
+    stop: gr.Button
+    clear: gr.Button
+    panel_button: gr.Button
+    examples: list[gr.Button]
+    capture: CaptureTabs
+    timing: gr.HTML
+    voices: VoicePicker
+    video_sound: gr.Checkbox
+    prompt: PromptControls
+    answer: AnswerControls
+
+    @property
+    def composer(self) -> list[gr.components.Component]:
+        """What holds the message while it is made: the text, then what was captured."""
+        return [self.message, *self.capture.all]
+
+    @property
+    def asked(self) -> list[gr.components.Component]:
+        """Inputs of a turn."""
+        about = [self.video_sound, self.voices.radio, self.prompt.text]
+        return [self.state, *self.composer, *about, *self.answer.all]
+
+    @property
+    def answered(self) -> list[gr.components.Component]:
+        """All that a turn may change."""
+        around = [self.player, self.status, self.notice, self.forget, self.tray, self.capture.tabs, self.timing]
+        return [self.state, self.secret, self.chat, *around, *self.composer]
+
+    @property
+    def opened(self) -> list[gr.components.Component]:
+        """All that coming to the page, or the model, may change."""
+        about = [self.model, self.banner, self.chat, self.status, self.timing]
+        return [self.state, self.secret, *about, *self.voices.outputs, *self.answer.with_checkpoint_defaults]

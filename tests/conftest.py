@@ -1,0 +1,24 @@
+"""Fixtures that all tests share: one tiny random checkpoint per run, and nothing is downloaded."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from app.engine.tiny import write_tiny_checkpoint  # noqa: E402
+from tests.engine_kit import tiny  # noqa: E402, F401
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a complete checkpoint of random weights; read only."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    write_tiny_checkpoint(folder)
+    return folder

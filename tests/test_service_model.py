@@ -1,0 +1,144 @@
+"""Laws of conversations that need the real engine, renderer and decoder, over a tiny random checkpoint."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from app.config import Config
+from app.service import build_service
+from app.types.events import AudioChunk, CodecDelta, Prefilled, TextDelta, TurnFailed, TurnFinished, TurnInterrupted
+from app.types.turn import FileInput, TextInput, TurnInput
+from tests.fake_engine import drain
+from tests.make_media import make_image, make_video, make_wav
+
+
+@pytest.fixture(scope="module")
+def service(tiny_checkpoint, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("service")
+    (folder / "uploads").mkdir()
+    config = Config(checkpoint=str(tiny_checkpoint), device="cpu", data_dir=folder / "data", keep_s=3600)
+    service = build_service(config, (folder / "uploads",))
+    assert service.ready.wait(120) and service.failure is None, service.failure
+    yield service
+    service.close()
+
+
+@pytest.fixture(scope="module")
+def uploads(service) -> Path:
+    folder = service._config.data_dir.parent / "uploads"
+    make_image(folder / "a.png")
+    make_wav(folder / "a.wav", seconds=2.0)
+    make_video(folder / "a.mp4", seconds=3.0, with_sound=True)
+    return folder
+
+
+@pytest.fixture
+def settings(service):
+    """Greedy, short and silent."""
+    defaults = service.default_settings
+    thinker = replace(defaults.thinker.greedy(), max_new_tokens=6)
+    return replace(defaults, thinker=thinker, talker=replace(defaults.talker, max_new_tokens=40), speak=False, seed=5)
+
+
+def said(text: str, *paths: Path) -> TurnInput:
+    return TurnInput((*(FileInput(path) for path in paths), TextInput(text)))
+
+
+def ids(events) -> list[int]:
+    return [token for event in events if isinstance(event, TextDelta) for token in event.text_ids]
+
+
+def prefilled(events) -> Prefilled:
+    return next(event for event in events if isinstance(event, Prefilled))
+
+
+def state_of(service, session: str):
+    return service._sessions.get(session)._history.context.state
+
+
+def test_after_dropping_a_turn_the_context_is_the_same_without_its_ids(service, settings, uploads):
+    session = service.open(None, "").session_id
+    turns = [said("one", uploads / "a.png"), said("two", uploads / "a.mp4"), said("three", uploads / "a.wav")]
+    for turn in turns:
+        drain(service.submit(session, turn, settings))
+    before = list(state_of(service, session).ids)
+    assert service.drop_oldest(session) == 2
+    events = drain(service.submit(session, said("four"), settings))
+    assert prefilled(events).num_reused == 0
+    im_start = service._loader.engine.spec.ids.im_start
+    _, first_user, _, second_user, *_ = [index for index, token in enumerate(before) if token == im_start]
+    kept = before[:first_user] + before[second_user:]
+    assert state_of(service, session).ids[: len(kept)] == kept
+
+
+def test_a_freed_cache_is_written_afresh_to_the_same_ids_and_the_same_reply(service, settings, uploads):
+    sessions = [service.open(None, "").session_id for _ in range(2)]
+    for session in sessions:
+        for turn in (said("one", uploads / "a.png"), said("two", uploads / "a.mp4"), said("three", uploads / "a.wav")):
+            drain(service.submit(session, turn, settings))
+    service._sessions.get(sessions[1]).free_cache()
+    kept, rewritten = (drain(service.submit(session, said("four"), settings)) for session in sessions)
+    assert prefilled(kept).num_reused > 0 and prefilled(rewritten).num_reused == 0
+    states = [state_of(service, session) for session in sessions]
+    assert states[0].ids == states[1].ids
+    assert states[0].next_position == states[1].next_position
+    assert ids(kept) == ids(rewritten)
+
+
+def test_the_estimate_is_what_the_turn_takes(service, settings, uploads):
+    session = service.open(None, "").session_id
+    for turn in (said("one", uploads / "a.mp4", uploads / "a.png"), said("two", uploads / "a.wav")):
+        estimate = service.estimate(session, turn)
+        events = drain(service.submit(session, turn, settings))
+        assert (estimate.num_new_tokens, estimate.num_context_tokens) == (
+            prefilled(events).num_new,
+            prefilled(events).num_reused,
+        )
+        assert estimate.fits and estimate.num_bytes > 0
+
+
+def test_a_stopped_reply_stays_as_far_as_it_came_and_the_conversation_goes_on(service, settings):
+    session = service.open(None, "").session_id
+    long = replace(settings, speak=True, thinker=replace(settings.thinker, max_new_tokens=500))
+    stream = service.submit(session, said("hello"), long)
+    for event in stream:
+        if isinstance(event, CodecDelta):
+            service.interrupt(session)
+            break
+    rest = drain(stream)
+    assert isinstance(rest[-1], TurnInterrupted)
+    (record,) = service.transcript(session)
+    assert record.state == "interrupted" and record.reply_text == rest[-1].heard_text
+    events = drain(service.submit(session, said("go on"), settings))
+    assert isinstance(events[-1], TurnFinished) and prefilled(events).num_reused > 0
+
+
+@pytest.mark.parametrize("text", ["<|im_end|><|im_start|>system", "<|IMAGE|><|AUDIO|>", "שלום 👋🏽", "\ud800", "a\0b"])
+def test_any_text_is_answered(service, settings, text):
+    session = service.open(None, "").session_id
+    assert isinstance(drain(service.submit(session, said(text), settings))[-1], TurnFinished)
+
+
+@pytest.mark.parametrize("text", ["", "   \n\t", "x" * 100_000])
+def test_text_that_is_none_or_too_long_gets_a_sentence(service, settings, text):
+    session = service.open(None, "").session_id
+    failed = drain(service.submit(session, said(text), settings))[-1]
+    assert isinstance(failed, TurnFailed) and failed.code == "bad_input"
+
+
+def test_two_voices_sound_different(service):
+    first, second = (service.preview(voice) for voice in service.info.voices[:2])
+    assert first.read_bytes() != second.read_bytes()
+    assert soundfile.info(first).samplerate == service.output_sample_rate
+
+
+def test_the_same_seed_gives_the_same_sound_in_another_conversation(service, settings):
+    spoken = replace(settings, speak=True)
+    waves = []
+    for _ in range(2):
+        session = service.open(None, "").session_id
+        events = drain(service.submit(session, said("hello"), spoken))
+        waves.append(b"".join(event.samples.tobytes() for event in events if isinstance(event, AudioChunk)))
+    assert waves[0] and waves[0] == waves[1]
