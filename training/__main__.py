@@ -1,0 +1,67 @@
+"""`python -m training`: runs the stages that are not done yet, in order."""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from training.recipe import STAGES, Stage
+from training.workspace import DEFAULT_FOLDER, Workspace
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    names = [stage.name for stage in STAGES]
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="where the run keeps its files")
+    parser.add_argument(
+        "--quick", action="store_true", help="every stage for seconds: proves the chain, learns nothing"
+    )
+    parser.add_argument("--only", nargs="+", choices=names, metavar="STAGE", help="run these, done or not")
+    parser.add_argument("--until", choices=names, metavar="STAGE", help="stop after this stage")
+    parser.add_argument("--steps", nargs="+", type=stage_steps, default=[], metavar="STAGE=N", help="steps of a stage")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a CPU run; more than one rarely helps")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--list", action="store_true", help="list the stages and what is done")
+    return parser.parse_args(arguments)
+
+
+def stage_steps(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if name not in {stage.name for stage in STAGES} or not number.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: write STAGE=NUMBER, for example flow=4000")
+    return name, int(number)
+
+
+def done_file(workspace: Workspace, stage: Stage) -> Path:
+    return workspace.folder / stage.name / "done.json"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = parse(arguments)
+    # Waiting threads that spin take the core from the one that works.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    torch.set_num_threads(args.threads)
+    workspace = Workspace(args.folder, torch.device(args.device), args.seed, args.quick, dict(args.steps))
+    for stage in STAGES:
+        done = done_file(workspace, stage)
+        if args.list:
+            print(f"{'done' if done.exists() else '    '}  {stage.name:16s} {stage.purpose}")
+            continue
+        if args.only is None and done.exists() or args.only is not None and stage.name not in args.only:
+            continue
+        print(f"== {stage.name}: {stage.purpose}", flush=True)
+        torch.manual_seed(args.seed)
+        started = time.monotonic()
+        stage.run()(workspace)
+        workspace.stage(stage.name)
+        done.write_text(json.dumps({"seconds": round(time.monotonic() - started, 1), "quick": args.quick}) + "\n")
+        if stage.name == args.until:
+            break
+
+
+if __name__ == "__main__":
+    main()
