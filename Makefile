@@ -1,14 +1,15 @@
-# Two commands on a fresh machine: `make demo` talks, `make test` proves.
+# Two commands on a fresh machine: `make demo` talks, `make test` proves. `make train` makes the micro checkpoint anew.
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 TESTS ?= tests
 
-# What the browser tests need of the system.
-SYSTEM_PACKAGES := chromium
+# The browser of the tests; the voices, fonts and sentences that the micro checkpoint is trained and judged with.
+SYSTEM_PACKAGES := chromium espeak-ng flite festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts \
+	wordnet-base fonts-dejavu-core fonts-liberation
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench lint train evaluate clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python launch_demo.py $(ARGS)
@@ -18,6 +19,12 @@ test: $(VENV)/.test system
 
 bench: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.latency $(ARGS)
+
+train: $(VENV)/.test system
+	$(BIN)/python -m training $(ARGS)
+
+evaluate: $(VENV)/.test system
+	$(BIN)/python -m training.evaluate $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -33,19 +40,25 @@ $(VENV)/.demo: $(VENV)/.pip requirements.txt
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-$(VENV)/.test: $(VENV)/.demo requirements-dev.txt
+$(VENV)/.test: $(VENV)/.demo requirements-dev.txt requirements-train.txt
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 
 # Installs what is missing where it may, else says the exact line to type.
 .PHONY: system
 system:
-	@missing=""; for name in $(SYSTEM_PACKAGES); do command -v $$name >/dev/null 2>&1 || missing="$$missing $$name"; done; \
+	@missing=""; for name in $(SYSTEM_PACKAGES); do \
+	  if command -v dpkg-query >/dev/null 2>&1; then \
+	    dpkg-query -W -f='$${Status}' $$name 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$name"; \
+	  elif ! command -v $$name >/dev/null 2>&1; then \
+	    case $$name in chromium|espeak-ng|flite|festival) missing="$$missing $$name";; esac; \
+	  fi; \
+	done; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	  else \
-	    echo "The tests need$$missing. Type: sudo apt-get update && sudo apt-get install -y$$missing" >&2; exit 1; \
+	    echo "This needs$$missing. Type: sudo apt-get update && sudo apt-get install -y$$missing" >&2; exit 1; \
 	  fi; \
 	fi
 

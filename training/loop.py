@@ -35,7 +35,7 @@ def cosine(step: int, num_steps: int) -> float:
 def make_optimizers(
     named: Iterable[tuple[str, nn.Parameter]], learning_rate: float, weight_decay: float = 0.02
 ) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside, AdamW for embeddings, biases and norms (a small gain over AdamW alone, for free)."""
+    """Muon for the matrices inside, AdamW for embeddings, biases and norms (a small gain, for free)."""
     matrices, others = [], []
     for name, parameter in named:
         is_matrix = parameter.ndim == 2 and "embed" not in name and "head" not in name
