@@ -1,0 +1,109 @@
+"""Stage: the reply voices read plain English and the domain's replies; knows nothing of what learns from it."""
+
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from training.speech.open_text import sentences
+from training.speech.reply_voices import SAMPLE_RATE, VOICES, speak
+from training.workspace import Workspace
+
+NAME = "voices_out"
+# Two sets, read one after the other, so that sound models can begin on the first while the second is recorded.
+SETS = ("open", "replies")
+
+
+class Recordings:
+    """All recordings of a folder, the sets that exist in their order; the samples stay on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.texts: list[str] = []
+        self.voice: list[int] = []
+        self.held_out: list[bool] = []
+        # Length of every recording in samples.
+        self.num_samples: list[int] = []
+        self._place: list[tuple[np.memmap, int]] = []
+        for name in SETS:
+            if not (folder / f"{name}.json").exists():
+                continue
+            samples = np.memmap(folder / f"{name}.i16", dtype=np.int16, mode="r")
+            start = 0
+            for text, voice, held_out, length in json.loads((folder / f"{name}.json").read_text()):
+                self.texts.append(text)
+                self.voice.append(voice)
+                self.held_out.append(held_out)
+                self.num_samples.append(length)
+                self._place.append((samples, start))
+                start += length
+        if not self.texts:
+            raise FileNotFoundError(f"no recordings in {folder}: run the stage {NAME!r} first")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def wave(self, index: int) -> np.ndarray:
+        """Samples [num_samples] int16 at 24 kHz, a multiple of 480."""
+        samples, start = self._place[index]
+        return samples[start : start + self.num_samples[index]]
+
+
+def load_recordings(workspace: Workspace) -> Recordings:
+    return Recordings(workspace.folder / NAME)
+
+
+def run(workspace: Workspace) -> None:
+    record_open_text(workspace)
+    record_replies(workspace)
+    report(workspace)
+
+
+def record_open_text(workspace: Workspace) -> None:
+    random = workspace.random(NAME)
+    train = random.sample(sentences("train"), workspace.size(2500, 24))
+    test = random.sample(sentences("test"), workspace.size(80, 8))
+    record(workspace.stage(NAME), "open", train, test)
+
+
+def record_replies(workspace: Workspace) -> None:
+    from training.domain.replies import reply_texts
+
+    train = reply_texts(workspace.random(f"{NAME}/replies"), "train", workspace.size(2500, 24))
+    test = reply_texts(workspace.random(f"{NAME}/replies/test"), "test", workspace.size(120, 8))
+    record(workspace.stage(NAME), "replies", train, test)
+
+
+def record(folder: Path, name: str, train: Iterable[str], test: Iterable[str]) -> None:
+    """Every text by every voice into `name`.i16 and `name`.json; a set that is there stays as it is."""
+    if (folder / f"{name}.json").exists():
+        return
+    jobs = [
+        (text, voice, held_out)
+        for held_out, texts in ((False, train), (True, test))
+        for text in texts
+        for voice in range(len(VOICES))
+    ]
+    lines = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool, (folder / f"{name}.i16").open("wb") as file:
+        waves = pool.map(lambda job: speak(job[0], job[1]), jobs)
+        for job, samples in zip(jobs, tqdm(waves, desc=f"{NAME} {name}", total=len(jobs), mininterval=5)):
+            samples.tofile(file)
+            lines.append((*job, len(samples)))
+    (folder / f"{name}.json").write_text(json.dumps(lines))
+
+
+def report(workspace: Workspace) -> None:
+    recordings = load_recordings(workspace)
+    workspace.save_report(
+        NAME,
+        {
+            "recordings": len(recordings),
+            "texts": len(set(recordings.texts)),
+            "hours": round(sum(recordings.num_samples) / SAMPLE_RATE / 3600, 2),
+            "held_out": sum(recordings.held_out),
+        },
+    )
