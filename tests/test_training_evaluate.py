@@ -1,0 +1,45 @@
+"""The judge hears what a voice said, and the evaluation counts as it says."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from training.evaluate.recognizer import Recognizer, missing_words, word_errors
+
+WORDS = "the opposite of hot is cold twenty three plus four seven good morning my friend".split()
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
+def test_the_judge_hears_a_natural_voice(tmp_path: Path) -> None:
+    text, path = "twenty three plus four is twenty seven", tmp_path / "said.wav"
+    subprocess.run(["flite", "-voice", "slt", "-t", text, "-o", str(path)], check=True)
+    wave, sample_rate = soundfile.read(path)
+    judge = Recognizer(WORDS)
+    heard = judge.recognize(wave, sample_rate)
+    assert word_errors(text, heard)[0] <= 1, heard
+    assert judge.recognize(wave * 0.1, sample_rate) == heard
+    assert Recognizer(None).recognize(wave, sample_rate).split()[-1] == "seven"
+
+
+@pytest.mark.parametrize(
+    "reference, heard, expected",
+    [
+        ("a b c", "a b c", (0, 3)),
+        ("The letter is C.", "the letter is see", (0, 4)),
+        ("one two", "one three two", (1, 2)),
+        ("one two three", "", (3, 3)),
+        ("red circle", "blue circle", (1, 2)),
+        ("", "noise", (1, 0)),
+    ],
+)
+def test_word_errors_are_edits(reference: str, heard: str, expected: tuple[int, int]) -> None:
+    assert word_errors(reference, heard) == expected
+
+
+def test_words_without_a_pronunciation_are_named() -> None:
+    assert missing_words(["red", "blorptang"]) == ["blorptang"]
+    with pytest.raises(ValueError, match="blorptang"):
+        Recognizer(["red", "blorptang"])

@@ -1,0 +1,1 @@
+"""What the micro checkpoint can do, measured on what training never saw."""
