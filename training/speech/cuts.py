@@ -20,6 +20,12 @@ def cut(recordings: Recordings, index: int, first_frame: int, num_frames: int) -
     return np.pad(samples, (max(0, -start), max(0, end - len(wave))))
 
 
+def whole_mel(recordings: Recordings, index: int, log_mel: LogMel) -> torch.Tensor:
+    """ln-mel [num_frames, 80] of a whole recording, on the device of `log_mel`."""
+    samples = cut(recordings, index, 0, recordings.num_samples[index] // HOP)
+    return log_mel(torch.from_numpy(samples).to(log_mel.window.device)[None])[0, :, MARGIN:-MARGIN].T
+
+
 class Cutter:
     """Draws pieces of `num_frames` mel frames, starting on a code, from the recordings that are long enough."""
 
