@@ -71,15 +71,20 @@ def write_tiny_checkpoint(folder: Path, seed: int = 0, gain: float = 1.3, end_ga
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def build_processor() -> Qwen2_5OmniProcessor:
-    """Feature extractors as published, but for small pictures."""
+def build_processor(
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    image_pixels: dict[str, int] = PIXEL_LIMITS,
+    video_pixels: dict[str, int] = PIXEL_LIMITS,
+    max_frames: int = 768,
+) -> Qwen2_5OmniProcessor:
+    """Feature extractors as published, but for small pictures; `tokenizer`: None for the tiny one."""
     return Qwen2_5OmniProcessor(
-        image_processor=Qwen2VLImageProcessor(size=PIXEL_LIMITS),
-        video_processor=Qwen2VLVideoProcessor(size=PIXEL_LIMITS, do_sample_frames=False),
+        image_processor=Qwen2VLImageProcessor(size=image_pixels),
+        video_processor=Qwen2VLVideoProcessor(size=video_pixels, max_frames=max_frames, do_sample_frames=False),
         feature_extractor=WhisperFeatureExtractor(
             feature_size=128, n_fft=400, hop_length=160, chunk_length=300, return_attention_mask=True
         ),
-        tokenizer=build_tokenizer(),
+        tokenizer=tokenizer or build_tokenizer(),
         chat_template=CHAT_TEMPLATE,
     )
 

@@ -1,0 +1,184 @@
+"""Stage: the trained parts become one folder that plain transformers loads; `python -m training.export` ships it."""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerFast, Qwen2_5OmniConfig, Qwen2_5OmniForConditionalGeneration
+from transformers.utils import logging as transformers_logging
+
+from app.engine.tiny import build_processor, media_token_ids, talker_token_ids, thinker_token_ids
+from training import model_card
+from training.speech import flow, vocoder
+from training.speech.reply_voices import SAMPLE_RATE, VOICES
+from training.workspace import DEFAULT_FOLDER, Workspace
+
+NAME = "export"
+SHIPPED = Path("assets/micro")
+MAX_SIZE_MB = 30
+# The last of these that was trained is shipped.
+TALKER_STAGES = ("talker_speakers", "talker_dpo", "talker")
+SPEAKER_TOKENS = ("<|spk_a_bos|>", "<|spk_b_bos|>", "<|spk_c_bos|>")
+
+TOKEN_PIXELS = 28 * 28
+IMAGE_PIXELS = {"shortest_edge": 16 * TOKEN_PIXELS, "longest_edge": 32 * TOKEN_PIXELS}
+VIDEO_PIXELS = {"shortest_edge": 12 * TOKEN_PIXELS, "longest_edge": 20 * TOKEN_PIXELS}
+MAX_FRAMES = 32
+
+# Settings of a turn, named as `generate()` names them. Chosen with `python -m training.evaluate.settings`.
+GENERATION = {
+    "thinker_max_new_tokens": 128,
+    "thinker_do_sample": False,
+    "talker_max_new_tokens": 1500,
+    "talker_do_sample": False,
+    "talker_temperature": 0.9,
+    "talker_top_k": 40,
+    "talker_top_p": 0.8,
+    "talker_repetition_penalty": 1.0,
+    "token2wav_num_steps": 4,
+    "token2wav_guidance_scale": 0.0,
+}
+
+
+def run(workspace: Workspace) -> None:
+    folder = workspace.stage(NAME)
+    write_checkpoint(workspace, folder)
+    workspace.save_report(NAME, {"size_mb": round(size_mb(folder), 2)})
+
+
+def write_checkpoint(workspace: Workspace, folder: Path) -> None:
+    """The whole checkpoint in place of what `folder` holds. Raises ValueError when it is too large to be shipped."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(workspace.folder / "tokenizer")
+    model = assemble(workspace, tokenizer).to(torch.bfloat16)
+    for name, value in GENERATION.items():
+        setattr(model.generation_config, name, value)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    model.save_pretrained(partial)
+    build_processor(tokenizer, IMAGE_PIXELS, VIDEO_PIXELS, MAX_FRAMES).save_pretrained(partial)
+    torch.save(speaker_map(workspace, tokenizer), partial / "spk_dict.pt")
+    model_card.write(partial, tuple(name for name, _ in VOICES), evaluation(workspace))
+    if size_mb(partial) > MAX_SIZE_MB:
+        raise ValueError(f"{folder} would have {size_mb(partial):.1f} MB; no more than {MAX_SIZE_MB} may be shipped")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def size_mb(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+def evaluation(workspace: Workspace) -> dict | None:
+    """The newest figures of `python -m training.evaluate`, None before the first."""
+    path = workspace.folder / "evaluation.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def assemble(workspace: Workspace, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5OmniForConditionalGeneration:
+    """The model on the CPU, float32, with the weights of every stage."""
+    parts = {name: workspace.load_weights(name) for name in ("joint", "flow", "vocoder")}
+    num_codes = len(parts["flow"]["text_embed.codec_embed.weight"]) - 1
+    model = Qwen2_5OmniForConditionalGeneration(build_config(tokenizer, num_codes)).eval()
+    thinker = parts["joint"]
+    thinker.setdefault("lm_head.weight", thinker["model.embed_tokens.weight"])
+    # Never read: the library places the sound's end marks by token, yet every checkpoint has it.
+    unused = "audio_tower.audio_bos_eos_token.weight"
+    thinker.setdefault(unused, torch.zeros_like(model.thinker.audio_tower.audio_bos_eos_token.weight))
+    model.thinker.load_state_dict(thinker)
+    trained = [name for name in TALKER_STAGES if (workspace.folder / name / "model.safetensors").exists()]
+    model.talker.load_state_dict(workspace.load_weights(trained[0] if trained else TALKER_STAGES[-1]))
+    model.token2wav.code2wav_dit_model.load_state_dict(parts["flow"])
+    model.token2wav.code2wav_bigvgan_model.load_state_dict(parts["vocoder"])
+    return model
+
+
+def build_config(tokenizer: PreTrainedTokenizerFast, num_codes: int) -> Qwen2_5OmniConfig:
+    """The sizes of the micro model; the ids are the tokenizer's, the codec's as published."""
+    media_ids = media_token_ids(tokenizer)
+    thinker = {
+        "audio_config": {
+            "num_mel_bins": 128,
+            "encoder_layers": 4,
+            "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 432,
+            "d_model": 144,
+            "max_source_positions": 1500,
+            "n_window": 100,
+            "output_dim": 192,
+        },
+        "vision_config": {
+            "depth": 4,
+            "hidden_size": 128,
+            "intermediate_size": 352,
+            "num_heads": 4,
+            "out_hidden_size": 192,
+            "window_size": 112,
+            "fullatt_block_indexes": [0, 1, 2, 3],
+        },
+        "text_config": {
+            "vocab_size": -(-len(tokenizer) // 64) * 64,
+            "hidden_size": 192,
+            "intermediate_size": 512,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 3,
+            "max_position_embeddings": 32768,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]},
+            # Trained tied and stored twice: older versions of the library do not read this flag.
+            "tie_word_embeddings": False,
+        },
+        **media_ids,
+        **thinker_token_ids(tokenizer),
+    }
+    talker = {
+        "vocab_size": 8448,
+        "embedding_size": 192,
+        "hidden_size": 192,
+        "intermediate_size": 512,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 48,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [8, 8, 8]},
+        **media_ids,
+        **talker_token_ids(tokenizer),
+    }
+    bigvgan = vocoder.config().to_dict() | {"sample_rate": SAMPLE_RATE}
+    return Qwen2_5OmniConfig(
+        thinker_config=thinker,
+        talker_config=talker,
+        token2wav_config={"dit_config": flow.config(num_codes).to_dict(), "bigvgan_config": bigvgan},
+    )
+
+
+def speaker_map(workspace: Workspace, tokenizer: PreTrainedTokenizerFast) -> dict[str, dict]:
+    """Name on the page -> the DiT's speaker vector `[1, 16]`, reference mel `[1, frame, 80]`, and the token that opens
+    the Talker's reply."""
+    speakers = flow.load_speakers(workspace)
+    return {
+        name: {
+            # Clones, since a view would be stored with all that stands behind it.
+            "cond": cond.cpu().float().clone(),
+            "ref_mel": ref_mel.cpu().float().clone(),
+            "bos_token": tokenizer.convert_tokens_to_ids(token),
+        }
+        for (name, _), token, (cond, ref_mel) in zip(VOICES, SPEAKER_TOKENS, speakers)
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="the training run")
+    parser.add_argument("--to", type=Path, default=SHIPPED, help="where the checkpoint goes, replacing what is there")
+    args = parser.parse_args(arguments)
+    transformers_logging.disable_progress_bar()
+    workspace = Workspace(args.folder)
+    write_checkpoint(workspace, args.to)
+    print(f"{args.to}: {size_mb(args.to):.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
