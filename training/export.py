@@ -9,10 +9,11 @@ import torch
 from transformers import PreTrainedTokenizerFast, Qwen2_5OmniConfig, Qwen2_5OmniForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
-from app.engine.tiny import build_processor, media_token_ids, talker_token_ids, thinker_token_ids
+from app.engine.tiny import build_processor, media_token_ids, talker_token_ids
 from training import model_card
 from training.speech import flow, vocoder
 from training.speech.reply_voices import SAMPLE_RATE, VOICES
+from training.thinker.config import library_config as thinker_config
 from training.workspace import DEFAULT_FOLDER, Workspace
 
 NAME = "export"
@@ -81,8 +82,9 @@ def assemble(workspace: Workspace, tokenizer: PreTrainedTokenizerFast) -> Qwen2_
     """The model on the CPU, float32, with the weights of every stage."""
     parts = {name: workspace.load_weights(name) for name in ("joint", "flow", "vocoder")}
     num_codes = len(parts["flow"]["text_embed.codec_embed.weight"]) - 1
-    model = Qwen2_5OmniForConditionalGeneration(build_config(tokenizer, num_codes)).eval()
     thinker = parts["joint"]
+    num_rows = len(thinker["model.embed_tokens.weight"])
+    model = Qwen2_5OmniForConditionalGeneration(build_config(tokenizer, num_codes, num_rows)).eval()
     thinker.setdefault("lm_head.weight", thinker["model.embed_tokens.weight"])
     # Never read: the library places the sound's end marks by token, yet every checkpoint has it.
     unused = "audio_tower.audio_bos_eos_token.weight"
@@ -95,44 +97,15 @@ def assemble(workspace: Workspace, tokenizer: PreTrainedTokenizerFast) -> Qwen2_
     return model
 
 
-def build_config(tokenizer: PreTrainedTokenizerFast, num_codes: int) -> Qwen2_5OmniConfig:
-    """The sizes of the micro model; the ids are the tokenizer's, the codec's as published."""
+def build_config(tokenizer: PreTrainedTokenizerFast, num_codes: int, num_rows: int | None = None) -> Qwen2_5OmniConfig:
+    """The sizes of the micro model; the ids are the tokenizer's, the codec's as published.
+
+    `num_codes`: of the DiT. `num_rows`: of the Thinker's embedding table, where it is not the tokenizer's size.
+    """
     media_ids = media_token_ids(tokenizer)
-    thinker = {
-        "audio_config": {
-            "num_mel_bins": 128,
-            "encoder_layers": 4,
-            "encoder_attention_heads": 4,
-            "encoder_ffn_dim": 432,
-            "d_model": 144,
-            "max_source_positions": 1500,
-            "n_window": 100,
-            "output_dim": 192,
-        },
-        "vision_config": {
-            "depth": 4,
-            "hidden_size": 128,
-            "intermediate_size": 352,
-            "num_heads": 4,
-            "out_hidden_size": 192,
-            "window_size": 112,
-            "fullatt_block_indexes": [0, 1, 2, 3],
-        },
-        "text_config": {
-            "vocab_size": -(-len(tokenizer) // 64) * 64,
-            "hidden_size": 192,
-            "intermediate_size": 512,
-            "num_hidden_layers": 6,
-            "num_attention_heads": 6,
-            "num_key_value_heads": 3,
-            "max_position_embeddings": 32768,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]},
-            # Trained tied and stored twice: older versions of the library do not read this flag.
-            "tie_word_embeddings": False,
-        },
-        **media_ids,
-        **thinker_token_ids(tokenizer),
-    }
+    thinker = thinker_config(tokenizer, num_rows=num_rows).to_dict()
+    # Trained tied, stored twice for 1 MB: versions of the library differ in where they look for the flag.
+    thinker["tie_word_embeddings"] = thinker["text_config"]["tie_word_embeddings"] = False
     talker = {
         "vocab_size": 8448,
         "embedding_size": 192,
