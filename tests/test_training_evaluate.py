@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from training.evaluate.recognizer import Recognizer, missing_words, word_errors
+from training.evaluate.recognizer import Recognizer, missing_words, word_errors, words_of
 
 WORDS = "the opposite of hot is cold twenty three plus four seven good morning my friend".split()
 
@@ -43,3 +43,15 @@ def test_words_without_a_pronunciation_are_named() -> None:
     assert missing_words(["red", "blorptang"]) == ["blorptang"]
     with pytest.raises(ValueError, match="blorptang"):
         Recognizer(["red", "blorptang"])
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
+def test_a_judge_that_knows_how_one_talks_hears_what_the_loop_misses() -> None:
+    from training.speech.reply_voices import SAMPLE_RATE, speak
+
+    sentences = [f"I see a {colour} {shape}." for colour in ("red", "blue", "green") for shape in ("circle", "square")]
+    words = {word for sentence in sentences for word in words_of(sentence)}
+    judge = Recognizer(words, sentences)
+    for text in ("I see a green circle.", "I see a blue square."):
+        heard = judge.recognize(speak(text, 1), SAMPLE_RATE)
+        assert word_errors(text, heard) == (0, 5), heard

@@ -4,6 +4,7 @@ import functools
 import math
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ PEAK = 0.7
 NOISE = 1e-3
 # Share of the end of the sentence in the loop, relative to all words together.
 END_SHARE = 0.3
+# What a pair of words that was seen gives up for those that were not.
+DISCOUNT = 0.5
 
 
 def missing_words(words: Iterable[str]) -> list[str]:
@@ -32,11 +35,13 @@ def words_of(text: str) -> list[str]:
 class Recognizer:
     """Hears either any order of the given words, all equally likely, or general English (`words` is None).
 
+    With `sentences`, pairs of words are as likely as there: a judge that knows how one talks, yet not what is right.
+
     Building takes 0.1 s with a few hundred words, 1 s without; one utterance about a twentieth of its length.
     Raises ValueError naming the words for which the judge has no pronunciation.
     """
 
-    def __init__(self, words: Iterable[str] | None = None) -> None:
+    def __init__(self, words: Iterable[str] | None = None, sentences: Iterable[str] | None = None) -> None:
         options = {
             "hmm": pocketsphinx.get_model_path("en-us/en-us"),
             "samprate": SAMPLE_RATE,
@@ -56,7 +61,7 @@ class Recognizer:
         with tempfile.TemporaryDirectory() as folder:
             dictionary, model = Path(folder) / "words.dict", Path(folder) / "loop.lm"
             dictionary.write_text("".join(line for word in vocabulary for line in pronunciations[word]))
-            model.write_text(_loop(vocabulary))
+            model.write_text(_loop(vocabulary) if sentences is None else _pairs(vocabulary, sentences))
             self._decoder = pocketsphinx.Decoder(lm=str(model), dict=str(dictionary), **options)
 
     def recognize(self, wave: np.ndarray, sample_rate: int) -> str:
@@ -125,3 +130,25 @@ def _loop(vocabulary: list[str]) -> str:
     rows = ["-99 <s>", f"{math.log10(END_SHARE / (1 + END_SHARE)):.4f} </s>"]
     rows += [f"{-math.log10(total):.4f} {word}" for word in vocabulary]
     return "\n".join(["\\data\\", f"ngram 1={len(rows)}", "", "\\1-grams:", *rows, "", "\\end\\", ""])
+
+
+def _pairs(vocabulary: list[str], sentences: Iterable[str]) -> str:
+    """An ARPA model of the pairs of words in `sentences`, interpolated with any word after any other."""
+    known = set(vocabulary)
+    pairs: Counter[tuple[str, str]] = Counter()
+    for sentence in sentences:
+        words = ["<s>", *(word for word in words_of(sentence) if word in known), "</s>"]
+        pairs.update(zip(words, words[1:]))
+    followers, counts = Counter(first for first, _ in pairs), Counter()
+    for (first, _), number in pairs.items():
+        counts[first] += number
+    any_word = 1 / (len(vocabulary) + 1)
+    rest = {word: DISCOUNT * followers[word] / counts[word] if counts[word] else 1.0 for word in ["<s>", *vocabulary]}
+    singles = [f"-99 <s> {math.log10(rest['<s>']):.4f}", f"{math.log10(any_word):.4f} </s>"]
+    singles += [f"{math.log10(any_word):.4f} {word} {math.log10(rest[word]):.4f}" for word in vocabulary]
+    doubles = [
+        f"{math.log10((number - DISCOUNT) / counts[first] + rest[first] * any_word):.4f} {first} {second}"
+        for (first, second), number in sorted(pairs.items())
+    ]
+    head = ["\\data\\", f"ngram 1={len(singles)}", f"ngram 2={len(doubles)}"]
+    return "\n".join([*head, "", "\\1-grams:", *singles, "", "\\2-grams:", *doubles, "", "\\end\\", ""])
