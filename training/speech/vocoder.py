@@ -1,6 +1,6 @@
 """Stage: BigVGAN learns mel -> wave from recordings by spectral losses alone; knows neither codes nor texts."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniTo
 
 from training.loop import Training, cosine
 from training.speech.cuts import Cutter
-from training.speech.fast_activation import compiled, fast_activation, taps
+from training.speech.fast_activation import FastActivation, taps
 from training.speech.mel import NUM_MELS, LogMel, to_model_domain
 from training.speech.reply_voices import VOICES
 from training.speech.voices_out import Recordings, load_recordings
@@ -22,8 +22,6 @@ LEARNING_RATE = 1e-3
 MEL_WEIGHT = 1.5
 # Window and hop of the spectra that are compared.
 RESOLUTIONS = ((256, 64), (512, 128), (2048, 512))
-
-Activation = Callable[..., torch.Tensor]
 
 
 def config() -> BigVGANConfig:
@@ -59,7 +57,7 @@ def load_vocoder(workspace: Workspace) -> BigVGAN:
     return model.eval()
 
 
-def forward(model: BigVGAN, mel: torch.Tensor, activation: Activation = fast_activation) -> torch.Tensor:
+def forward(model: BigVGAN, mel: torch.Tensor, activation: FastActivation) -> torch.Tensor:
     """[batch, 80, frame] in the model's domain -> waves [batch, frame * 240].
 
     The class's forward without its clamp, squeeze and copy to the CPU, which no gradient or batch would survive.
@@ -112,7 +110,7 @@ def run(workspace: Workspace) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.8, 0.99), weight_decay=0.01)
     cutter = Cutter(recordings, NUM_FRAMES, held_out=False, device=workspace.device)
     losses = SpectralLoss().to(workspace.device)
-    activation = fast_activation if workspace.quick else compiled()
+    activation = FastActivation(compiled=not workspace.quick)
 
     def step(index: int) -> tuple[torch.Tensor, Mapping[str, float]]:
         mel, real = cutter.cut(cutter.draw(workspace.random(f"{NAME}/{index}"), BATCH))
