@@ -1,0 +1,1 @@
+"""The Talker's training: from the Thinker's states to codec tokens, three stages."""

@@ -1,0 +1,104 @@
+"""Recordings, their codes and the Thinker's states of their texts, as batches for the Talker; knows no stage."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from training.speech.codec import load_codebook, load_codes
+from training.speech.voices_out import Recordings, load_recordings
+from training.talker.layout import NOTHING, Steps, corrupted, layout, load_frame, side_by_side
+from training.talker.model import Talker, from_library
+from training.talker.prompts import Prompts
+from training.talker.states import Disturbance, Question, Reading, load_thinker, read, shortened
+from training.thinker.sequence import TextEncoder
+from training.tokenizer import load
+from training.workspace import Workspace
+
+NUM_EXCHANGES = 30_000
+# Most of what stands before the reply is left out most of the time: what was asked hardly bears on how to read.
+PROMPT_LIMITS = ((0.4, 24), (0.8, 64), (1.0, 400))
+CORRUPTION = (0.0, 0.1, 0.3)
+
+
+class Studio:
+    """`thinker_name`: the stage that the Thinker is from."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        tokenizer = load(workspace)
+        self.encode = TextEncoder(tokenizer)
+        self.thinker, self.thinker_name = load_thinker(workspace)
+        self.frame = load_frame(self.thinker, tokenizer)
+        self.recordings: Recordings = load_recordings(workspace)
+        self.codes = load_codes(workspace)
+        self.num_codes = len(load_codebook(workspace).centroids)
+        number = workspace.size(NUM_EXCHANGES, 50)
+        self._prompts = {
+            held_out: Prompts(self.encode, workspace.random(f"talker/prompts/{split}"), split, number)
+            for held_out, split in ((False, "train"), (True, "test"))
+        }
+
+    def new_talker(self) -> Talker:
+        return Talker(self.num_codes).to(self._workspace.device)
+
+    def load_talker(self, stage: str) -> Talker:
+        talker = self.new_talker()
+        from_library(talker, self._workspace.load_weights(stage))
+        return talker
+
+    def chosen(self, held_out: bool) -> list[int]:
+        """Recordings by their length."""
+        found = [i for i in range(len(self.recordings)) if self.recordings.held_out[i] == held_out]
+        return sorted(found, key=lambda i: len(self.codes[i]))
+
+    def read(
+        self,
+        texts: Sequence[str],
+        generator: random.Random,
+        held_out: bool = False,
+        disturbance: Disturbance | None = None,
+    ) -> list[Reading]:
+        """Each text as the reply to some prompt."""
+        return self.read_questions([self.question(text, generator, held_out) for text in texts], generator, disturbance)
+
+    def question(self, text: str, generator: random.Random, held_out: bool = False) -> Question:
+        return self._prompts[held_out].draw(generator, text)
+
+    def read_questions(
+        self, questions: Sequence[Question], generator: random.Random, disturbance: Disturbance | None = None
+    ) -> list[Reading]:
+        noise = torch.Generator().manual_seed(generator.getrandbits(60))
+        with self._workspace.autocast():
+            return read(self.thinker, questions, disturbance, noise)
+
+    def batch(self, talker: Talker, indices: Sequence[int], generator: random.Random) -> Steps:
+        """Recordings to learn from: disturbed states, prompts cut short, wrong codes among those read."""
+        texts = [self.recordings.texts[i] for i in indices]
+        readings = self.read(texts, generator, disturbance=Disturbance())
+        share = generator.random()
+        limit = generator.randint(0, next(limit for most, limit in PROMPT_LIMITS if share <= most))
+        steps = self.steps(talker, [shortened(reading, limit) for reading in readings], indices)
+        noise = torch.Generator().manual_seed(generator.getrandbits(60))
+        return replace(steps, codes=corrupted(talker, steps.codes, generator.choice(CORRUPTION), noise))
+
+    def steps(
+        self, talker: Talker, readings: Sequence[Reading], indices: Sequence[int], voices: Sequence[int] | None = None
+    ) -> Steps:
+        voices = [self.recordings.voice[i] for i in indices] if voices is None else voices
+        return side_by_side(
+            [
+                layout(talker, self.frame, reading, voice, self.codes[i])
+                for reading, voice, i in zip(readings, voices, indices)
+            ]
+        )
+
+
+def said(talker: Talker, steps: Steps) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability `[step]` of every code to say, and whether it was the likeliest."""
+    is_target = steps.targets != NOTHING
+    hidden = talker(steps.states, steps.codes, steps.positions)[is_target]
+    targets = steps.targets[is_target]
+    scores = talker.counted(talker.logits(hidden))
+    return scores.log_softmax(-1).gather(1, targets[:, None])[:, 0], scores.detach().argmax(-1) == targets

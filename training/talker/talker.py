@@ -1,0 +1,77 @@
+"""Stage 1 of the Talker: the next codec token, from the Thinker's states of real conversations.
+
+Run it again with more steps once the Thinker has been trained further: it goes on from where it stopped, on the
+states of the newest Thinker.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from training.loop import Training, make_optimizers
+from training.talker.judge import Judge
+from training.talker.model import Talker, library_weights
+from training.talker.studio import Studio, said
+from training.workspace import Workspace
+
+NAME = "talker"
+NUM_STEPS = 2600
+BATCH = 16
+# Recordings of similar length among which a batch is drawn, in batches.
+BUCKET = 6
+LEARNING_RATE = 2e-3
+# Replies from which the start of the projection is measured.
+NUM_MEASURED = 600
+
+
+def run(workspace: Workspace) -> None:
+    studio = Studio(workspace)
+    torch.manual_seed(workspace.seed)
+    talker = studio.new_talker().train()
+    known = studio.chosen(held_out=False)
+    measure(workspace, studio, talker, known)
+    optimizers = make_optimizers(talker.named_parameters(), LEARNING_RATE)
+    judge = Judge(workspace, studio)
+
+    def step(index: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+        generator = workspace.random(f"{NAME}/{index}")
+        steps = studio.batch(talker, draw(generator, known), generator)
+        with workspace.autocast():
+            scores, is_right = said(talker, steps)
+        return -scores.mean(), {"top1": is_right.float().mean().item()}
+
+    def evaluate() -> Mapping[str, float]:
+        workspace.save_weights(NAME, library_weights(talker))
+        return judge.brief(talker)
+
+    training = Training(
+        workspace,
+        NAME,
+        workspace.steps(NAME, NUM_STEPS, 3),
+        {"talker": talker} | {f"optimizer {i}": part for i, part in enumerate(optimizers)},
+        evaluate=evaluate,
+        evaluate_every_s=240.0,
+    )
+    training.run(step)
+    workspace.save_weights(NAME, library_weights(talker))
+    workspace.save_report(NAME, judge.full(talker.eval()))
+
+
+def draw(generator: random.Random, by_length: Sequence[int]) -> list[int]:
+    """Recordings of similar length."""
+    first = generator.randrange(max(1, len(by_length) - BUCKET * BATCH + 1))
+    bucket = by_length[first : first + BUCKET * BATCH]
+    return generator.sample(bucket, min(BATCH, len(bucket)))
+
+
+def measure(workspace: Workspace, studio: Studio, talker: Talker, known: Sequence[int]) -> None:
+    """Lets the Talker begin with a projection that tells the Thinker's tokens apart."""
+    generator = workspace.random(f"{NAME}/measure")
+    texts = [studio.recordings.texts[i] for i in generator.sample(known, min(len(known), NUM_MEASURED))]
+    states, ids = [], []
+    for first in range(0, len(texts), 40):
+        part = texts[first : first + 40]
+        states += [reading.reply for reading in studio.read(part, generator)]
+        ids += [torch.tensor(studio.encode(text)) for text in part]
+    talker.begin_from(torch.cat(states), torch.cat(ids).to(states[0].device))
