@@ -1,5 +1,7 @@
 """Keeps the log quiet about pages that leave while their reply is made; knows no session."""
 
+from urllib.parse import parse_qs
+
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -8,7 +10,8 @@ class QuietLeave:
     """ASGI middleware that ends an event stream in silence when its page is gone.
 
     Of two streams that a leaving page has for a moment, Gradio drops what both read when the first one breaks off. The
-    second then raises a 404 behind its begun response, which would stand in the log as a trace of eighty lines.
+    second then raises behind its begun response, which would stand in the log as a trace of eighty lines: a 404 when it
+    looks for the next message, a KeyError when it breaks off too and wants to drop what is gone already.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -24,9 +27,14 @@ class QuietLeave:
 
         try:
             await self._app(scope, receive, noting)
-        except RuntimeError as error:
-            cause = error.__cause__
-            is_gone = isinstance(cause, HTTPException) and cause.status_code == 404
-            if not (has_begun and is_gone and scope["path"].endswith("/queue/data")):
+        except (RuntimeError, KeyError) as error:
+            if not (has_begun and scope["path"].endswith("/queue/data") and _is_gone(scope, error)):
                 raise
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _is_gone(scope: Scope, error: RuntimeError | KeyError) -> bool:
+    """The stream was not found, or the page's own name was not."""
+    if isinstance(error, KeyError):
+        return list(error.args) == parse_qs(scope["query_string"].decode("latin-1")).get("session_hash")
+    return isinstance(error.__cause__, HTTPException) and error.__cause__.status_code == 404

@@ -22,8 +22,9 @@ def client_of(error: Exception) -> TestClient:
     return TestClient(Starlette(routes=[route], middleware=[Middleware(QuietLeave)]))
 
 
-def test_an_event_stream_whose_page_is_gone_ends_in_silence() -> None:
-    answer = client_of(HTTPException(404)).get("/gradio_api/queue/data")
+@pytest.mark.parametrize("error", [HTTPException(404), KeyError("a1")])
+def test_an_event_stream_whose_page_is_gone_ends_in_silence(error: Exception) -> None:
+    answer = client_of(error).get("/gradio_api/queue/data?session_hash=a1")
     assert (answer.status_code, answer.text) == (200, "data: 1\n\n")
 
 
@@ -33,8 +34,10 @@ def test_an_event_stream_whose_page_is_gone_ends_in_silence() -> None:
         (HTTPException(404), "/gradio_api/upload_progress"),
         (HTTPException(500), "/gradio_api/queue/data"),
         (RuntimeError("x"), "/gradio_api/queue/data"),
+        (KeyError("b2"), "/gradio_api/queue/data?session_hash=a1"),
+        (KeyError("a1"), "/gradio_api/upload_progress?session_hash=a1"),
     ],
 )
 def test_every_other_error_behind_a_begun_response_is_raised(error: Exception, path: str) -> None:
-    with pytest.raises(RuntimeError):
+    with pytest.raises((RuntimeError, KeyError)):
         client_of(error).get(path)
