@@ -1,0 +1,1 @@
+"""Synthesized users: many voices of several synthesizers, in rooms, through cheap microphones."""
