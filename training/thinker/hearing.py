@@ -1,0 +1,185 @@
+"""The stage `hearing`: the audio tower alone spells what is said, its letters being the word vectors (CTC).
+
+The classes are rows of the language model's embedding table, which stays as it is; blank is the row of `<|AUDIO|>`. No
+alignment is needed, and the tower's vectors come to lie where the language model looks for words.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from training.loop import Training, make_optimizers
+from training.thinker.config import ThinkerSizes, vocabulary_size
+from training.thinker.model import Thinker, num_sound_tokens, weights_of
+from training.thinker.sequence import TextEncoder
+from training.tokenizer import load
+from training.voices.bank import Bank
+from training.workspace import Workspace
+
+NAME = "hearing"
+NUM_STEPS = 3000
+CLIPS_PER_STEP = 48
+LEARNING_RATE = 3e-3
+SCALE_LEARNING_RATE = 1e-2
+EVALUATE_EVERY_S = 300.0
+
+
+class Speller(nn.Module):
+    """Sound vectors to the logits of the tokens that can be said. Owns the one learnt scale.
+
+    Class 0 is silence (blank), the row of `<|AUDIO|>`.
+    """
+
+    def __init__(self, table: torch.Tensor, silence: int, spoken_ids: Sequence[int]) -> None:
+        super().__init__()
+        self.token_ids = (silence, *sorted(set(spoken_ids) - {silence}))
+        self._class_of = {id_: index for index, id_ in enumerate(self.token_ids)}
+        rows = table.detach()[list(self.token_ids)].clone()
+        self.register_buffer("rows", rows)
+        self.scale = nn.Parameter(torch.tensor(10.0) / rows.pow(2).sum(1).median().cpu())
+
+    def classes(self, ids: Sequence[int]) -> list[int]:
+        return [self._class_of[id_] for id_ in ids]
+
+    def can_spell(self, ids: Sequence[int]) -> bool:
+        return all(id_ in self._class_of for id_ in ids)
+
+    def loss(self, vectors: Sequence[torch.Tensor], targets: Sequence[Sequence[int]]) -> torch.Tensor:
+        """CTC over clips `[token, hidden]` and the ids that they should spell."""
+        lengths = torch.tensor([len(item) for item in vectors])
+        logits = F.linear(nn.utils.rnn.pad_sequence(list(vectors)), self.rows) * self.scale
+        spelled = [self.classes(ids) for ids in targets]
+        return F.ctc_loss(
+            F.log_softmax(logits.float(), -1),
+            torch.tensor([id_ for ids in spelled for id_ in ids], device=logits.device),
+            lengths,
+            torch.tensor([len(ids) for ids in spelled]),
+            blank=0,
+            zero_infinity=True,
+        )
+
+    @torch.no_grad()
+    def spell(self, vectors: torch.Tensor) -> list[int]:
+        """The likeliest ids of one clip, repetitions and silence left out."""
+        best = F.linear(vectors.float(), self.rows).argmax(-1).tolist()
+        kept = [now for before, now in zip([0, *best], best) if now and now != before]
+        return [self.token_ids[index] for index in kept]
+
+
+def make_speller(thinker: Thinker, encode: TextEncoder, banks: Sequence[Bank]) -> Speller:
+    """A speller of every token that the banks say."""
+    spoken = {id_ for bank in banks for text in bank.by_text for id_ in encode(" " + text)}
+    return Speller(thinker.model.embed_tokens.weight, encode.ids.audio, sorted(spoken))
+
+
+def open_bank(workspace: Workspace, split: str) -> Bank:
+    return Bank(workspace.stage("voices_in"), split)
+
+
+def disturbed(mel: torch.Tensor, generator: random.Random) -> torch.Tensor:
+    """Another throat (the spectrum shifted), another level, another start, and holes in time and frequency."""
+    if generator.random() < 0.5:
+        mel = torch.roll(mel, generator.choice((-3, -2, -1, 1, 2, 3)), 1)
+    mel = mel + (generator.uniform(-0.15, 0.15) if generator.random() < 0.5 else 0.0)
+    if generator.random() < 0.5:
+        mel = torch.cat([mel[:1].expand(generator.randint(1, 60), -1), mel])
+    mel = mel.clone()
+    mean = float(mel.mean())
+    for _ in range(generator.randint(0, 2)):
+        low = generator.randrange(mel.shape[1])
+        mel[:, low : low + generator.randint(2, 14)] = mean
+    if generator.random() < 0.4:
+        first = generator.randrange(max(1, len(mel) - 12))
+        mel[first : first + generator.randint(2, 10)] = mean
+    return mel
+
+
+def run(workspace: Workspace) -> None:
+    tokenizer = load(workspace)
+    encode = TextEncoder(tokenizer)
+    thinker = Thinker(ThinkerSizes(), vocabulary_size(tokenizer)).to(workspace.device)
+    thinker.load_state_dict(workspace.load_weights("language"), strict=False)
+    banks = {split: open_bank(workspace, split) for split in ("train", "test", "stranger")}
+    bank = banks["train"]
+    speller = make_speller(thinker, encode, list(banks.values())).to(workspace.device)
+    named = [(name, value) for name, value in thinker.named_parameters() if name.startswith("audio_tower.")]
+    optimizers = make_optimizers(named, LEARNING_RATE)
+    optimizers[-1].add_param_group({"params": [speller.scale], "lr": SCALE_LEARNING_RATE})
+    generator = workspace.random(NAME)
+    # Clips of similar length share a batch; too short ones cannot hold their words.
+    order = sorted(
+        (index for index in range(len(bank)) if num_sound_tokens(bank.num_frames[index]) > 0),
+        key=lambda index: bank.num_frames[index],
+    )
+
+    def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
+        first = generator.randrange(max(1, len(order) - CLIPS_PER_STEP + 1))
+        chosen = order[first : first + CLIPS_PER_STEP]
+        mels = [disturbed(bank.mel(clip), generator) for clip in chosen]
+        with workspace.autocast():
+            loss = speller.loss(
+                thinker.audio_tower(mels), [encode(" " + bank.exchanges[clip].user) for clip in chosen]
+            )
+        return loss, {"scale": float(speller.scale), "clips": len(chosen)}
+
+    def evaluate(num_clips: int = 300) -> dict[str, float]:
+        workspace.save_weights(NAME, weights_of(thinker, "audio_tower.") | {"speller.scale": speller.scale})
+        figures = {}
+        for split in ("test", "stranger"):
+            with workspace.autocast():
+                figures |= error_rates(thinker, speller, encode, banks[split], split, workspace.size(num_clips, 20))
+        return figures
+
+    state = {"tower": thinker.audio_tower, "speller": speller}
+    state |= {f"optimizer {number}": part for number, part in enumerate(optimizers)}
+    training = Training(
+        workspace,
+        NAME,
+        workspace.steps(NAME, NUM_STEPS, 4),
+        state,
+        evaluate=lambda: {key: value for key, value in evaluate().items() if "/" not in key},
+        evaluate_every_s=EVALUATE_EVERY_S,
+    )
+    training.run(step)
+    workspace.save_report(NAME, evaluate(3000))
+
+
+@torch.no_grad()
+def error_rates(
+    thinker: Thinker, speller: Speller, encode: TextEncoder, bank: Bank, split: str, num_clips: int
+) -> dict[str, float]:
+    """Word error rate and share of faultless clips in percent, of the whole split and by voice."""
+    chosen = random.Random(5).sample(range(len(bank)), min(num_clips, len(bank)))
+    chosen.sort(key=lambda index: bank.num_frames[index])
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for first in range(0, len(chosen), CLIPS_PER_STEP):
+        clips = chosen[first : first + CLIPS_PER_STEP]
+        for clip, vectors in zip(clips, thinker.audio_tower([bank.mel(clip) for clip in clips])):
+            wanted = encode.tokenizer.decode(encode(" " + bank.exchanges[clip].user)).split()
+            given = encode.tokenizer.decode(speller.spell(vectors)).split()
+            errors = word_errors(wanted, given)
+            for key in (split, f"{split}/{bank.voice[clip]}"):
+                for place, value in enumerate((errors, len(wanted), errors == 0, 1)):
+                    counts[key][place] += value
+    return {
+        name: value
+        for key, (errors, words, faultless, number) in sorted(counts.items())
+        for name, value in (
+            (f"{key} word errors", round(100 * errors / max(1, words), 1)),
+            (f"{key} faultless", round(100 * faultless / number, 1)),
+        )
+    }
+
+
+def word_errors(wanted: Sequence[str], given: Sequence[str]) -> int:
+    """Words to insert, leave out or replace (edit distance)."""
+    row = list(range(len(given) + 1))
+    for i, word in enumerate(wanted, 1):
+        before, row[0] = row[:], i
+        for j, other in enumerate(given, 1):
+            row[j] = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (word != other))
+    return row[-1]
