@@ -11,8 +11,11 @@ from transformers.utils import logging as transformers_logging
 
 from app.engine.tiny import build_processor, media_token_ids, talker_token_ids
 from training import model_card
+from training.scenes.grids import CLIP_TOKENS, PICTURE_TOKENS, TOKEN_SIDE
 from training.speech import flow, vocoder
 from training.speech.reply_voices import SAMPLE_RATE, VOICES
+from training.talker.layout import SPEAKER_TOKENS
+from training.talker.model import NUM_CODEC_IDS, SIZES
 from training.thinker.config import library_config as thinker_config
 from training.workspace import DEFAULT_FOLDER, Workspace
 
@@ -21,11 +24,11 @@ SHIPPED = Path("assets/micro")
 MAX_SIZE_MB = 30
 # The last of these that was trained is shipped.
 TALKER_STAGES = ("talker_speakers", "talker_dpo", "talker")
-SPEAKER_TOKENS = ("<|spk_a_bos|>", "<|spk_b_bos|>", "<|spk_c_bos|>")
 
-TOKEN_PIXELS = 28 * 28
-IMAGE_PIXELS = {"shortest_edge": 16 * TOKEN_PIXELS, "longest_edge": 32 * TOKEN_PIXELS}
-VIDEO_PIXELS = {"shortest_edge": 12 * TOKEN_PIXELS, "longest_edge": 20 * TOKEN_PIXELS}
+IMAGE_PIXELS, VIDEO_PIXELS = (
+    {"shortest_edge": least * TOKEN_SIDE**2, "longest_edge": most * TOKEN_SIDE**2}
+    for least, most in (PICTURE_TOKENS, CLIP_TOKENS)
+)
 MAX_FRAMES = 32
 
 # Settings of a turn, named as `generate()` names them. Chosen with `python -m training.evaluate.settings`.
@@ -107,15 +110,19 @@ def build_config(tokenizer: PreTrainedTokenizerFast, num_codes: int, num_rows: i
     # Trained tied, stored twice for 1 MB: versions of the library differ in where they look for the flag.
     thinker["tie_word_embeddings"] = thinker["text_config"]["tie_word_embeddings"] = False
     talker = {
-        "vocab_size": 8448,
-        "embedding_size": 192,
-        "hidden_size": 192,
-        "intermediate_size": 512,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 48,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [8, 8, 8]},
+        "vocab_size": NUM_CODEC_IDS,
+        "embedding_size": thinker["text_config"]["hidden_size"],
+        "hidden_size": SIZES.hidden,
+        "intermediate_size": SIZES.ffn,
+        "num_hidden_layers": SIZES.num_layers,
+        "num_attention_heads": SIZES.num_heads,
+        "num_key_value_heads": SIZES.num_kv_heads,
+        "head_dim": SIZES.head_width,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": SIZES.rope_theta,
+            "mrope_section": list(SIZES.mrope_section),
+        },
         **media_ids,
         **talker_token_ids(tokenizer),
     }
