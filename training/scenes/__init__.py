@@ -1,0 +1,1 @@
+"""Pictures and clips that are drawn for training, with questions about them and the right replies."""

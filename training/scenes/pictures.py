@@ -1,0 +1,172 @@
+"""Pictures with a question each; a scene is made up first and drawn afterwards, so that texts cost no pixels."""
+
+import random
+
+import numpy as np
+
+from training.domain.split import Split
+from training.domain.words import COLOURS
+from training.scenes import drawing, questions
+from training.scenes.grids import PICTURE_GRIDS, TOKEN_SIDE, Grid, draw_aspect, draw_grid
+from training.scenes.things import SHEET, Picture, Scene, Thing, draw_pair, other_pair
+
+# Half heights as shares of the shorter side, by how many things there are.
+_SIZES = {1: (0.15, 0.36), 2: (0.12, 0.25), 3: (0.12, 0.19), 4: (0.12, 0.17)}
+# Of the space between two things, beyond their half sizes.
+_APART = 1.25
+_MARGIN = 1.15
+_NUMBER_HALF_HEIGHT = (0.16, 0.36)
+
+
+def picture(
+    generator: random.Random,
+    split: Split,
+    *,
+    kind: str | None = None,
+    grid: Grid | None = None,
+    camera: bool = False,
+) -> Picture:
+    """`kind`: one of `questions.KINDS`, drawn by their weights where None; `grid`: (rows, columns) of tokens."""
+    grid = grid or draw_grid(generator, PICTURE_GRIDS)
+    aspect = draw_aspect(generator, grid)
+    kind = kind or questions.draw_kind(generator)
+    scene, (question, reply) = draw_scene(generator, split, kind, aspect)
+    pixels = render(generator, split, scene, grid)
+    return Picture(kind, pixels, question, reply, scene.things, scene.text, aspect)
+
+
+def draw_scene(generator: random.Random, split: Split, kind: str, aspect: float) -> tuple[Scene, questions.Answer]:
+    """A scene that allows a question of this kind, and the question with its reply."""
+    while True:
+        scene = _made_up(generator, split, kind, aspect)
+        if scene is None:
+            continue
+        answer = questions.ask(generator, split, scene, kind)
+        if answer is not None:
+            return scene, answer
+
+
+def render(generator: random.Random, split: Split, scene: Scene, grid: Grid) -> np.ndarray:
+    """uint8 `[28 * rows, 28 * columns, 3]`."""
+    height, width = (side * TOKEN_SIDE * drawing.OVERSAMPLING for side in grid)
+    canvas = np.empty((height, width, 3), np.uint8)
+    shades = {colour: drawing.shade(generator, colour) for colour in {thing.colour for thing in scene.things}}
+    if scene.sheet is not None:
+        drawing.fill_background(generator, split, canvas, shades[scene.sheet.colour])
+        return drawing.shrink(canvas)
+    drawing.fill_background(generator, split, canvas, drawing.background(generator, list(shades.values())))
+    matrix = drawing.flat_view(height, width, scene.aspect)
+    font = drawing.draw_font(generator, split)
+    draw_things(generator, canvas, matrix, scene, shades, font)
+    return drawing.shrink(canvas)
+
+
+def draw_things(
+    generator: random.Random,
+    canvas: np.ndarray,
+    matrix: np.ndarray,
+    scene: Scene,
+    shades: dict[str, drawing.Rgb],
+    font: str,
+) -> None:
+    """Shapes and digits of a scene, whose plane `matrix` takes to the canvas."""
+    for thing in scene.shapes:
+        drawing.draw_thing(generator, canvas, matrix, thing, scene.aspect, shades[thing.colour])
+    if scene.text is not None:
+        drawing.draw_number(canvas, matrix, scene.things, scene.aspect, font, shades[scene.things[0].colour])
+
+
+def _made_up(generator: random.Random, split: Split, kind: str, aspect: float) -> Scene | None:
+    """What a picture of this kind may hold; None where two things are in no clear order."""
+    chance = generator.random()
+    if kind == "sheet" or kind in ("describe", "unknown") and chance < 0.07:
+        return Scene((Thing(generator.choice(COLOURS), SHEET, 0.5, 0.5, 0.5 / min(1.0, aspect)),), aspect)
+    if kind == "number" or kind in ("describe", "unknown") and chance < 0.14:
+        return _number(generator, aspect)
+    pairs = _pairs(generator, split, kind)
+    things = _laid_out(generator, kind, pairs, aspect)
+    if things is None or questions.described(things) is None:
+        return None
+    return Scene(things, aspect)
+
+
+def _pairs(generator: random.Random, split: Split, kind: str) -> list[tuple[str, str]]:
+    """At most two different things, at most four of one kind."""
+    first = draw_pair(generator, split, held_out=split == "test")
+    share_of_two, share_of_many = {
+        "describe": (0.5, 0.12),
+        "colour": (0.65, 0.05),
+        "shape": (0.65, 0.0),
+        "count": (0.2, 0.6),
+        "count_kind": (0.3, 0.55),
+        "where": (0.4, 0.0),
+        "side": (1.0, 0.0),
+        "bigger": (1.0, 0.0),
+        "exists": (0.6, 0.1),
+        "unknown": (0.3, 0.1),
+    }[kind]
+    chance = generator.random()
+    if chance < share_of_many:
+        return [first] * generator.randint(2, 4)
+    if chance > 1 - share_of_two:
+        second = other_pair(generator, split, first)
+        return generator.sample([first, second], 2)
+    return [first]
+
+
+def _laid_out(
+    generator: random.Random, kind: str, pairs: list[tuple[str, str]], aspect: float
+) -> tuple[Thing, ...] | None:
+    """Places and sizes so that nothing touches anything."""
+    smallest, largest = _SIZES[len(pairs)]
+    things: list[Thing] = []
+    short = min(1.0, aspect)
+    for colour, shape in pairs:
+        size = generator.uniform(smallest, largest)
+        if kind == "bigger":
+            # Small and large in turn, or most pairs would be of like size.
+            size = smallest * generator.uniform(1, 1.15) if len(things) == 0 else largest * generator.uniform(0.75, 1.1)
+        half_x, half_y = _MARGIN * size * short / aspect, _MARGIN * size * short
+        if half_x > 0.5 or half_y > 0.5:
+            return None
+        for _ in range(30):
+            x, y = generator.uniform(half_x, 1 - half_x), generator.uniform(half_y, 1 - half_y)
+            if kind == "where" and len(pairs) == 1:
+                x, y = _towards_a_place(generator, x, y)
+            thing = Thing(colour, shape, x, y, size)
+            if all(_distance(thing, other, aspect) > _APART * (size + other.size) * short for other in things):
+                things.append(thing)
+                break
+        else:
+            return None
+    generator.shuffle(things)
+    return tuple(things)
+
+
+def _towards_a_place(generator: random.Random, x: float, y: float) -> tuple[float, float]:
+    """Nearer to the middle, a side, the top or the bottom than to a corner."""
+    chance = generator.random()
+    if chance < 0.2:
+        return 0.5 + generator.uniform(-0.09, 0.09), 0.5 + generator.uniform(-0.09, 0.09)
+    if chance < 0.6:
+        return x, 0.5 + (y - 0.5) * 0.3
+    return 0.5 + (x - 0.5) * 0.3, y
+
+
+def _distance(first: Thing, second: Thing, aspect: float) -> float:
+    return float(np.hypot((first.x - second.x) * aspect, first.y - second.y))
+
+
+def _number(generator: random.Random, aspect: float) -> Scene:
+    """Two digits as often as there are more numbers of them, one digit somewhat more often than that."""
+    text = str(generator.randint(0, 9) if generator.random() < 0.2 else generator.randint(10, 99))
+    colour = generator.choice(COLOURS)
+    short = min(1.0, aspect)
+    # A digit takes up to its own height in width.
+    largest = min(_NUMBER_HALF_HEIGHT[1], 0.46 * aspect / len(text) / short)
+    size = generator.uniform(_NUMBER_HALF_HEIGHT[0], largest)
+    half_y, step = size * short, 1.6 * size * short / aspect
+    half_x = 1.05 * size * short * len(text) / aspect
+    x, y = generator.uniform(half_x, 1 - half_x), generator.uniform(half_y * 1.1, 1 - half_y * 1.1)
+    things = tuple(Thing(colour, digit, x + (i - (len(text) - 1) / 2) * step, y, size) for i, digit in enumerate(text))
+    return Scene(things, aspect, text)

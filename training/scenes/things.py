@@ -1,0 +1,117 @@
+"""What a picture can hold and what it is called: coloured shapes, coloured sheets, digits; draws nothing."""
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.domain.split import Split
+from training.domain.words import COLOURS, SHAPES, number_words
+
+SHEET = "sheet"
+DIGITS = "0123456789"
+
+# Never trained; every test picture and clip with shapes shows one of them.
+HELD_OUT_PAIRS = (
+    ("red", "diamond"),
+    ("green", "star"),
+    ("blue", "heart"),
+    ("yellow", "triangle"),
+    ("orange", "square"),
+    ("purple", "circle"),
+    ("pink", "diamond"),
+    ("brown", "heart"),
+    ("black", "triangle"),
+    ("white", "star"),
+)
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Thing:
+    """`x`, `y`: the centre as shares of the picture's width and height, from the top left; `size`: half the height as a
+    share of the picture's shorter side before it was resized to its grid.
+
+    `shape`: one of SHAPES, or `sheet` (a coloured sheet, or a picture of one colour), or one digit of a drawn number.
+    """
+
+    colour: str
+    shape: str
+    x: float
+    y: float
+    size: float
+
+    @property
+    def pair(self) -> Pair:
+        return self.colour, self.shape
+
+    @property
+    def name(self) -> str:
+        return f"{self.colour} {self.shape}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is in a picture before it is drawn. `aspect`: its width / height; `text`: a drawn number."""
+
+    things: tuple[Thing, ...]
+    aspect: float = 1.0
+    text: str | None = None
+
+    @property
+    def shapes(self) -> tuple[Thing, ...]:
+        return tuple(thing for thing in self.things if thing.shape in SHAPES)
+
+    @property
+    def sheet(self) -> Thing | None:
+        return next((thing for thing in self.things if thing.shape == SHEET), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """`pixels` uint8 `[height, width, 3]`, both multiples of 28; `question` as spoken, `reply` as written.
+
+    `text`: a drawn number's digits, which are also among `things`. `aspect`: width / height before the resize.
+    """
+
+    kind: str
+    pixels: np.ndarray
+    question: str
+    reply: str
+    things: tuple[Thing, ...]
+    text: str | None
+    aspect: float = 1.0
+
+    @property
+    def scene(self) -> Scene:
+        return Scene(self.things, self.aspect, self.text)
+
+
+def counted(number: int, name: str) -> str:
+    """`one red circle`, `three red circles`, `no red circles`."""
+    return f"{number_words(number) if number else 'no'} {name}{'' if number == 1 else 's'}"
+
+
+def draw_pair(generator: random.Random, split: Split, *, held_out: bool = False) -> Pair:
+    """A colour and a shape; one that is never trained where `held_out`, else one that the split may show."""
+    if held_out:
+        return generator.choice(HELD_OUT_PAIRS)
+    while True:
+        pair = generator.choice(COLOURS), generator.choice(SHAPES)
+        if split == "test" or pair not in HELD_OUT_PAIRS:
+            return pair
+
+
+def other_pair(generator: random.Random, split: Split, pair: Pair) -> Pair:
+    """One that differs from `pair`, half of the time in the colour or the shape alone."""
+    while True:
+        colour, shape = draw_pair(generator, split)
+        chance = generator.random()
+        if chance < 0.25:
+            colour = pair[0]
+        elif chance < 0.5:
+            shape = pair[1]
+        other = colour, shape
+        if other != pair and (split == "test" or other not in HELD_OUT_PAIRS):
+            return other
