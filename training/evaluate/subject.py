@@ -25,6 +25,7 @@ class Answer:
     wall_s: float
     cpu_s: float
     stage_s: dict[str, float]
+    first_packet_s: float | None = None
 
     @property
     def audio_s(self) -> float:
@@ -52,7 +53,9 @@ class Subject:
         """To a single question; spoken when a voice is named."""
         return self.conversation().ask(parts, voice)
 
-    def read_aloud(self, text: str, voice: str, settings: TurnSettings | None = None, parts: Sequence[Part] = ()):
+    def read_aloud(
+        self, text: str, voice: str, settings: TurnSettings | None = None, parts: Sequence[Part] = ()
+    ) -> Answer:
         """A given reply, spoken as it stands, to nothing or to a question."""
         return self.conversation().ask(parts, voice, say=text, settings=settings)
 
@@ -92,4 +95,6 @@ class Conversation:
                 break
         wave = np.concatenate(samples)
         cpu_s = time.process_time() - cpu
-        return Answer(text, wave, engine.spec.output_sample_rate, time.monotonic() - wall, cpu_s, stage_s)
+        first_packet_s = event.metrics.first_packet_s
+        rate = engine.spec.output_sample_rate
+        return Answer(text, wave, rate, time.monotonic() - wall, cpu_s, stage_s, first_packet_s)
