@@ -26,6 +26,7 @@ SEED = "evaluate"
 SAMPLE_RATE = synthesizers.SAMPLE_RATE
 KED = "festival/ked_diphone"
 ORDER_KIND = "order"
+MEMORY_SKILLS = ("recall", "heard", "asked", "again")
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +124,11 @@ def video_order(generator: random.Random, num_cases: int) -> list[Case]:
 
 
 def memories(generator: random.Random, num_cases: int) -> list[Case]:
-    """Half typed, half spoken by one unseen voice each time; the answers in between are the model's own."""
+    """Half typed, half spoken, each message by another unseen voice; the answers in between are the model's own."""
     cases = []
     for index in range(num_cases):
         is_spoken = index % 2 == 1
-        exchanges = dialogue(generator, "test", spoken=is_spoken)
+        exchanges = remembering(generator, is_spoken)
         asks, asker = [], ""
         for one in exchanges:
             if is_spoken:
@@ -135,8 +136,18 @@ def memories(generator: random.Random, num_cases: int) -> list[Case]:
             else:
                 ask = typed_ask(generator, one)
             asks.append(ask)
-        cases.append(Case("spoken" if is_spoken else "typed", tuple(asks), exchanges[-1].reply, asker))
+        last = exchanges[-1]
+        skill = f"{last.skill} {'spoken' if is_spoken else 'typed'}"
+        cases.append(Case(skill, tuple(asks), last.reply, asker))
     return cases
+
+
+def remembering(generator: random.Random, spoken: bool) -> list[Exchange]:
+    """A dialogue of at least two exchanges whose last cannot be answered without the others."""
+    while True:
+        exchanges = dialogue(generator, "test", spoken=spoken)
+        if len(exchanges) > 1 and exchanges[-1].skill in MEMORY_SKILLS:
+            return exchanges
 
 
 # Group -> who draws it. The names are the keys of the JSON line.
