@@ -10,6 +10,7 @@ import colorsys
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -161,26 +162,32 @@ def outline(shape: str) -> np.ndarray:
     raise ValueError(f"no such shape: {shape!r}")
 
 
-def draw_thing(
-    generator: random.Random, canvas: np.ndarray, matrix: np.ndarray, thing: Thing, aspect: float, rgb: Rgb
-) -> None:
-    """A filled shape, sometimes only its thick edge; a little turned, a little uneven.
+@dataclass(frozen=True)
+class Style:
+    """How one thing is drawn, the same in every frame of a clip: turned by `angle` (radians), `width` times as wide as
+    usual, filled or only an edge of `edge` times its half height."""
 
-    `aspect`: of the plane that `thing` lies in.
-    """
-    x, y, size = to_plane(thing, aspect)
-    points = outline(thing.shape)
+    angle: float
+    width: float
+    edge: float | None
+
+
+def draw_style(generator: random.Random) -> Style:
     # A square on its corner would be a diamond.
     angle = math.radians(generator.gauss(0, 4))
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    width = generator.uniform(0.93, 1.07)
-    points = points * (width, 1 / width) @ turn.T
+    edge = generator.uniform(0.16, 0.3) if generator.random() < 0.2 else None
+    return Style(angle, generator.uniform(0.93, 1.07), edge)
+
+
+def draw_thing(canvas: np.ndarray, matrix: np.ndarray, thing: Thing, aspect: float, rgb: Rgb, style: Style) -> None:
+    """`aspect`: of the plane that `thing` lies in."""
+    x, y, size = to_plane(thing, aspect)
+    turn = np.array([[math.cos(style.angle), math.sin(style.angle)], [-math.sin(style.angle), math.cos(style.angle)]])
+    points = outline(thing.shape) * (style.width, 1 / style.width) @ turn
     edge = _pixels(project(matrix, points * size + (x, y)))
-    hollow = generator.random() < 0.2
-    if hollow:
+    if style.edge is not None:
         scale = abs(float(np.linalg.det(_local(matrix, x, y)))) ** 0.5
-        thick = max(3, round(generator.uniform(0.16, 0.3) * size * scale))
-        cv2.polylines(canvas, [edge], True, rgb, thick, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(canvas, [edge], True, rgb, max(3, round(style.edge * size * scale)), cv2.LINE_AA, _SHIFT)
     else:
         cv2.fillPoly(canvas, [edge], rgb, cv2.LINE_AA, _SHIFT)
 

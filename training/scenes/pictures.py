@@ -14,7 +14,7 @@ from training.scenes.things import SHEET, Picture, Scene, Thing, draw_pair, othe
 _SIZES = {1: (0.15, 0.36), 2: (0.12, 0.25), 3: (0.12, 0.19), 4: (0.12, 0.17)}
 # Of the space between two things, beyond their half sizes.
 _APART = 1.25
-_MARGIN = 1.15
+_MARGIN = 1.2
 _NUMBER_HALF_HEIGHT = (0.16, 0.36)
 
 
@@ -71,7 +71,8 @@ def draw_things(
 ) -> None:
     """Shapes and digits of a scene, whose plane `matrix` takes to the canvas."""
     for thing in scene.shapes:
-        drawing.draw_thing(generator, canvas, matrix, thing, scene.aspect, shades[thing.colour])
+        style = drawing.draw_style(generator)
+        drawing.draw_thing(canvas, matrix, thing, scene.aspect, shades[thing.colour], style)
     if scene.text is not None:
         drawing.draw_number(canvas, matrix, scene.things, scene.aspect, font, shades[scene.things[0].colour])
 

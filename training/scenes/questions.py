@@ -306,6 +306,29 @@ def shown_before(picture: Picture) -> str:
     return f"You showed me {described(picture.things, picture.text)}."
 
 
+def texts(generator: random.Random, split: Split, num_texts: int) -> list[Answer]:
+    """Distinct questions with their replies, of pictures and of clips, without drawing any."""
+    # Both ask their questions from here.
+    from training.scenes.clips import draw_kind as draw_clip_kind
+    from training.scenes.clips import draw_story, story_shown_before
+    from training.scenes.pictures import draw_scene
+
+    found: dict[Answer, None] = {}
+    while len(found) < num_texts:
+        aspect = generator.choice((0.75, 1.0, 1.4, 1.6))
+        chance = generator.random()
+        if chance < 0.6:
+            scene, answer = draw_scene(generator, split, draw_kind(generator), aspect)
+            shown = f"You showed me {described(scene.things, scene.text)}."
+        else:
+            story, answer = draw_story(generator, split, draw_clip_kind(generator), aspect)
+            shown = story_shown_before(story.pairs, story.motion)
+        if generator.random() < 0.06:
+            answer = generator.choice(SHOWN_BEFORE), shown
+        found[answer] = None
+    return list(found)
+
+
 def shows_held_out(things: Sequence[Thing]) -> bool:
     return any(thing.pair in HELD_OUT_PAIRS for thing in things)
 

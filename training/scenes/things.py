@@ -9,7 +9,8 @@ from training.domain.split import Split
 from training.domain.words import COLOURS, SHAPES, number_words
 
 SHEET = "sheet"
-DIGITS = "0123456789"
+# In place of a sound track's word: a tone.
+BEEP = "beep"
 
 # Never trained; every test picture and clip with shapes shows one of them.
 HELD_OUT_PAIRS = (
@@ -86,6 +87,25 @@ class Picture:
     @property
     def scene(self) -> Scene:
         return Scene(self.things, self.aspect, self.text)
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """`frames` uint8 `[frame, height, width, 3]`, two a second, an even number; `question`, `reply` as in `Picture`.
+
+    `word`: what the sound track says at `word_start_s`, BEEP for a tone, None where there is no sound. `things`: what
+    each pair of frames shows. `motion`: left, right, up, down, or None where nothing moves away.
+    """
+
+    kind: str
+    frames: np.ndarray
+    question: str
+    reply: str
+    word: str | None
+    word_start_s: float
+    things: tuple[tuple[Thing, ...], ...]
+    motion: str | None
+    aspect: float = 1.0
 
 
 def counted(number: int, name: str) -> str:

@@ -1,0 +1,131 @@
+"""The drawn pictures and clips: sizes as the page's own resize gives them, what is held out, replies that are true."""
+
+import random
+import re
+
+import numpy as np
+import pytest
+
+from app.media.image import fitted_size
+from training.domain.split import Split
+from training.scenes import clips, drawing, questions
+from training.scenes.clips import clip, draw_story
+from training.scenes.grids import CLIP_GRIDS, CLIP_TOKENS, PICTURE_GRIDS, PICTURE_TOKENS, TOKEN_SIDE, fitted_grid
+from training.scenes.pictures import draw_scene, picture
+from training.scenes.things import HELD_OUT_PAIRS, Thing
+
+HELD_OUT_NAMES = [f"{colour} {shape}" for colour, shape in HELD_OUT_PAIRS]
+SPOKEN = re.compile(r"[a-z]+( [a-z]+)*")
+WRITTEN = re.compile(r"[A-Z][A-Za-z]*(,? [A-Za-z]+)*\.")
+
+
+@pytest.mark.parametrize("tokens", [PICTURE_TOKENS, CLIP_TOKENS])
+def test_the_grids_follow_the_rule_of_the_page(tokens: tuple[int, int]) -> None:
+    low, high = (number * TOKEN_SIDE**2 for number in tokens)
+    generator = random.Random(1)
+    for _ in range(300):
+        width, height = generator.randint(200, 1500), generator.randint(200, 1500)
+        fitted = fitted_size(height, width, TOKEN_SIDE, low, high, "test")
+        rows, columns = fitted_grid(width, height, tokens)
+        assert fitted == (rows * TOKEN_SIDE, columns * TOKEN_SIDE), (width, height)
+
+
+@pytest.mark.parametrize("camera", [False, True])
+def test_a_picture_fills_its_grid_and_a_clip_too(camera: bool) -> None:
+    generator = random.Random(2)
+    for grid in PICTURE_GRIDS:
+        shown = picture(generator, "train", grid=grid, camera=camera)
+        assert shown.pixels.shape == (grid[0] * TOKEN_SIDE, grid[1] * TOKEN_SIDE, 3) and shown.pixels.dtype == np.uint8
+    for grid in CLIP_GRIDS:
+        moving = clip(generator, "train", grid=grid)
+        assert moving.frames.shape[1:] == (grid[0] * TOKEN_SIDE, grid[1] * TOKEN_SIDE, 3)
+        assert len(moving.frames) == 2 * len(moving.things)
+
+
+def test_a_seed_gives_the_same_picture_and_the_same_clip() -> None:
+    first, second = (picture(random.Random(3), "train", camera=True) for _ in range(2))
+    assert first.reply == second.reply and (first.pixels == second.pixels).all()
+    one, two = (clip(random.Random(3), "train") for _ in range(2))
+    assert one.reply == two.reply and (one.frames == two.frames).all()
+
+
+def test_training_never_shows_or_tells_a_held_out_pair() -> None:
+    generator = random.Random(4)
+    for _ in range(400):
+        scene, answer = draw_scene(generator, "train", questions.draw_kind(generator), 1.5)
+        story, told = draw_story(generator, "train", clips.draw_kind(generator), 1.5)
+        seen = [*scene.things, *(thing for things in story.frames for thing in things)]
+        assert not questions.shows_held_out(seen), seen
+        assert not any(name in text for name in HELD_OUT_NAMES for text in (*answer, *told)), (answer, told)
+
+
+def test_every_test_picture_with_shapes_and_every_test_clip_shows_a_held_out_pair() -> None:
+    generator = random.Random(5)
+    for _ in range(200):
+        scene, answer = draw_scene(generator, "test", questions.draw_kind(generator), 1.5)
+        assert not scene.shapes or questions.shows_held_out(scene.things), answer
+        story, told = draw_story(generator, "test", clips.draw_kind(generator), 1.5)
+        assert questions.shows_held_out(story.frames[0] or story.frames[-1]), told
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_texts_are_spoken_questions_and_written_replies(split: Split) -> None:
+    found = questions.texts(random.Random(6), split, 800)
+    assert len(set(found)) == 800
+    for question, reply in found:
+        assert SPOKEN.fullmatch(question) and WRITTEN.fullmatch(reply), (question, reply)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "x", "y", "where"),
+    [
+        (1.0, 0.5, 0.5, "middle"),
+        (1.6, 0.2, 0.5, "left"),
+        (1.6, 0.5, 0.8, "bottom"),
+        (0.6, 0.5, 0.2, "top"),
+        (0.6, 0.8, 0.5, "right"),
+        (1.0, 0.8, 0.8, None),
+        (1.0, 0.65, 0.5, None),
+    ],
+)
+def test_a_place_is_told_only_where_all_agree(aspect: float, x: float, y: float, where: str | None) -> None:
+    assert questions.place(Thing("red", "circle", x, y, 0.1), aspect) == where
+
+
+def test_two_things_are_told_from_left_to_right_or_not_at_all() -> None:
+    def at(x: float, y: float) -> Thing:
+        return Thing("blue", "star", x, y, 0.1)
+
+    red = Thing("red", "star", 0.5, 0.5, 0.1)
+    assert questions.described([red, at(0.2, 0.9)]) == "a blue star and a red star"
+    assert questions.described([at(0.52, 0.9), red]) == "a red star and a blue star"
+    assert questions.described([red, at(0.4, 0.6)]) is None
+
+
+@pytest.mark.parametrize("colour", ["red", "green", "blue", "yellow", "white", "black"])
+def test_a_thing_lies_where_the_picture_says_in_its_own_colour(colour: str) -> None:
+    generator = random.Random(7)
+    checked = 0
+    while checked < 5:
+        shown = picture(generator, "train", kind="colour")
+        for thing in shown.scene.shapes:
+            if thing.colour != colour or thing.size * min(shown.pixels.shape[:2]) < 14:
+                continue
+            height, width = shown.pixels.shape[:2]
+            half = int(1.1 * thing.size * min(height, width))
+            x, y = int(thing.x * width), int(thing.y * height)
+            part = shown.pixels[max(0, y - half) : y + half, max(0, x - half) : x + half].reshape(-1, 3)
+            nearest = min(
+                drawing.contrast(tuple(map(int, pixel)), drawing.shade(random.Random(0), colour)) for pixel in part[::3]
+            )
+            assert nearest < 45, (thing, nearest)
+            checked += 1
+
+
+def test_the_word_and_the_change_are_a_second_apart() -> None:
+    generator = random.Random(8)
+    for _ in range(200):
+        story, (_, reply) = draw_story(generator, "train", "order", 1.5)
+        gap = story.at / clips.FPS - story.word_start_s
+        assert abs(gap) >= 1.0 and ("change" in reply) == (gap < 0), (story, reply)
+        assert 0 <= story.word_start_s < story.duration_s - 0.5
