@@ -107,12 +107,12 @@ def reply_loss(thinker: Thinker, batch: Batch, embedded: torch.Tensor) -> tuple[
 
 
 def buckets(
-    draw: Callable[[], Conversation], generator: random.Random, pool: int, max_tokens: int = TOKENS_PER_STEP
+    draw: Callable[[int], list[Conversation]], generator: random.Random, pool: int, max_tokens: int = TOKENS_PER_STEP
 ) -> Iterator[list[Conversation]]:
-    """Endless batches of at most `max_tokens`, padding included: `pool` conversations are drawn, sorted by length, cut
-    into batches and shuffled."""
+    """Endless batches of at most `max_tokens`, padding included: `draw(pool)` conversations are sorted by
+    length, cut into batches and shuffled."""
     while True:
-        rows = sorted((draw() for _ in range(pool)), key=len)
+        rows = sorted(draw(pool), key=len)
         batches: list[list[Conversation]] = [[]]
         for row in rows:
             if batches[-1] and (len(batches[-1]) + 1) * len(row) > max_tokens:

@@ -18,6 +18,7 @@ from training.thinker.model import Thinker, num_sound_tokens, weights_of
 from training.thinker.sequence import TextEncoder
 from training.tokenizer import load
 from training.voices.bank import Bank
+from training.voices.mel_augment import augment_mel
 from training.workspace import Workspace
 
 NAME = "hearing"
@@ -26,6 +27,7 @@ CLIPS_PER_STEP = 48
 LEARNING_RATE = 3e-3
 SCALE_LEARNING_RATE = 1e-2
 EVALUATE_EVERY_S = 300.0
+SPELLER_FILE = "speller.safetensors"
 
 
 class Speller(nn.Module):
@@ -80,24 +82,6 @@ def open_bank(workspace: Workspace, split: str) -> Bank:
     return Bank(workspace.stage("voices_in"), split)
 
 
-def disturbed(mel: torch.Tensor, generator: random.Random) -> torch.Tensor:
-    """Another throat (the spectrum shifted), another level, another start, and holes in time and frequency."""
-    if generator.random() < 0.5:
-        mel = torch.roll(mel, generator.choice((-3, -2, -1, 1, 2, 3)), 1)
-    mel = mel + (generator.uniform(-0.15, 0.15) if generator.random() < 0.5 else 0.0)
-    if generator.random() < 0.5:
-        mel = torch.cat([mel[:1].expand(generator.randint(1, 60), -1), mel])
-    mel = mel.clone()
-    mean = float(mel.mean())
-    for _ in range(generator.randint(0, 2)):
-        low = generator.randrange(mel.shape[1])
-        mel[:, low : low + generator.randint(2, 14)] = mean
-    if generator.random() < 0.4:
-        first = generator.randrange(max(1, len(mel) - 12))
-        mel[first : first + generator.randint(2, 10)] = mean
-    return mel
-
-
 def run(workspace: Workspace) -> None:
     tokenizer = load(workspace)
     encode = TextEncoder(tokenizer)
@@ -119,15 +103,15 @@ def run(workspace: Workspace) -> None:
     def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
         first = generator.randrange(max(1, len(order) - CLIPS_PER_STEP + 1))
         chosen = order[first : first + CLIPS_PER_STEP]
-        mels = [disturbed(bank.mel(clip), generator) for clip in chosen]
+        mels = [augment_mel(generator, bank.mel(clip)) for clip in chosen]
         with workspace.autocast():
-            loss = speller.loss(
-                thinker.audio_tower(mels), [encode(" " + bank.exchanges[clip].user) for clip in chosen]
-            )
+            loss = speller.loss(thinker.audio_tower(mels), [encode(" " + bank.exchanges[clip].user) for clip in chosen])
         return loss, {"scale": float(speller.scale), "clips": len(chosen)}
 
     def evaluate(num_clips: int = 300) -> dict[str, float]:
-        workspace.save_weights(NAME, weights_of(thinker, "audio_tower.") | {"speller.scale": speller.scale})
+        workspace.save_weights(NAME, weights_of(thinker, "audio_tower."))
+        ids = torch.tensor(speller.token_ids)
+        workspace.save_weights(NAME, {"scale": speller.scale, "token_ids": ids}, SPELLER_FILE)
         figures = {}
         for split in ("test", "stranger"):
             with workspace.autocast():

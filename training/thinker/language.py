@@ -68,7 +68,7 @@ def full_marks(workspace: Workspace, thinker: Thinker, encode: TextEncoder) -> M
 
 
 def text_batches(generator: random.Random, encode: TextEncoder, pool: int) -> Iterator[list[Conversation]]:
-    return buckets(lambda: draw(generator, encode), generator, pool)
+    return buckets(lambda number: [draw(generator, encode) for _ in range(number)], generator, pool)
 
 
 def draw(generator: random.Random, encode: TextEncoder) -> Conversation:
