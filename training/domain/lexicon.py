@@ -9,6 +9,7 @@ from app.chatml.render import DEFAULT_SYSTEM_PROMPT
 from training.domain import dialogue, facts, memory, talk, unknown
 from training.domain.typed import spoken_reply, typed_form
 from training.domain.words import CAPITALIZED, LETTERS, NAMES, SOUND_WORDS, TENS, known_words
+from training.scenes.questions import texts as texts_of_scenes
 
 # Of pictures and clips as they are asked for today, and of what may come: things to hold into a camera, sizes, places,
 # what happens in a clip, what is heard.
@@ -47,8 +48,10 @@ LATER = (
 
 
 NUM_DIALOGUES = 15_000
+NUM_SCENES = 3000
 # Of 15,000 dialogues: a form that occurs less often may take two tokens.
 MIN_COUNT = 4
+_SIGNS = (" +", " -", " *", " =", " ×", "'s", "'m", "'ve", "'t", "'re", "'ll", ' "', '."', "...")
 _WORD = re.compile(r" ?[A-Za-z]+")
 
 
@@ -62,7 +65,7 @@ def forms() -> list[str]:
         seen.update(_WORD.findall(typed))
         seen.update(_WORD.findall(reply))
     found.update({form: count for form, count in seen.items() if count >= MIN_COUNT})
-    found.update(_WORD.findall(DEFAULT_SYSTEM_PROMPT))
+    found.update([*_WORD.findall(DEFAULT_SYSTEM_PROMPT), *_SIGNS])
     found.update(f" {word.capitalize()}" for word in (*CAPITALIZED, *LETTERS))
     found.update(form for word in (*NAMES, *known_words(), *LETTERS) for form in (word.capitalize(), word))
     return [form for form, _ in sorted(found.items(), key=lambda item: (-item[1], item[0])) if len(form.strip()) > 0]
@@ -78,6 +81,7 @@ def listed() -> list[str]:
     texts += [text for wordings, reply in talk.TALK for text in (*wordings, reply)]
     texts += [*dialogue.HEARD, *dialogue.ASKED_FIRST, *dialogue.ASKED_BEFORE, *dialogue.AGAIN]
     texts += [dialogue.NOTHING_SAID, dialogue.NOTHING_ASKED, dialogue.I_SAID_NOTHING]
+    texts += [text for pair in texts_of_scenes(random.Random(1), "train", NUM_SCENES) for text in pair]
     for kind in memory.KINDS.values():
         texts += [*kind.statements, *kind.questions, kind.reply, kind.answer, kind.missing]
     texts += [*facts.COLOUR_OF, *facts.LEGS, *unknown.PLACES, *unknown.PEOPLE, *unknown.VERBS, *unknown.JOBS]
