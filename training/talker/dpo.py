@@ -104,7 +104,7 @@ def prefer(
     workspace: Workspace, studio: Studio, talker: Talker, learnt: list[Pair], held_out: list[Pair], report: dict
 ) -> None:
     reference = copy.deepcopy(talker).requires_grad_(False)
-    known = studio.chosen(held_out=False)
+    known = studio.groups()
     optimizer = torch.optim.AdamW(talker.train().parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)
 
     def step(index: int) -> tuple[torch.Tensor, Mapping[str, float]]:

@@ -16,7 +16,7 @@ COMMANDS = ("Say: {}", "Read: {}", "Please say: {}", "Read this aloud: {}", "Rep
 # Shares of: no words at all, a command to read, a question. Of questions with an answer in the domain, its own.
 NOTHING_SHARE, COMMAND_SHARE = 0.12, 0.2
 OWN_SHARE = 0.8
-EARLIER_SHARE, MAX_EARLIER = 0.25, 5
+EARLIER_SHARE, MAX_EARLIER = 0.2, 4
 GRIDS = ((4, 4), (4, 6), (5, 5), (6, 4), (3, 6))
 
 

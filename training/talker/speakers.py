@@ -25,10 +25,7 @@ def run(workspace: Workspace) -> None:
     studio = Studio(workspace)
     is_tuned = (workspace.folder / dpo.NAME / "model.safetensors").exists()
     talker = studio.load_talker(dpo.NAME if is_tuned else first_stage.NAME)
-    by_text: dict[str, list[int]] = {}
-    for index in studio.chosen(held_out=False):
-        by_text.setdefault(studio.recordings.texts[index], []).append(index)
-    groups = sorted(by_text.values(), key=lambda group: len(studio.codes[group[0]]))
+    groups = studio.groups()
     judge = Judge(workspace, studio)
     before = judge.voices(talker.eval())
     optimizer = torch.optim.AdamW(talker.train().parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from training.thinker.batch import collate
+from training.thinker.batch import Batch, collate
 from training.thinker.config import ThinkerSizes
 from training.thinker.model import LanguageModel
 from training.thinker.sequence import Conversation, TextEncoder
@@ -17,6 +17,7 @@ from training.workspace import Workspace
 # The newest Thinker comes first.
 THINKER_STAGES = ("joint", "language")
 PREFIX = "model."
+ROWS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,28 +79,40 @@ def read(
     generator: torch.Generator | None = None,
     media: torch.Tensor | None = None,
 ) -> list[Reading]:
-    """The states of all questions in one pass.
+    """The states of all questions, those of similar length together.
 
-    `media` `[token, state]`: what the towers made of all sounds, then of all pixels. Without it vectors as long as a
-    word's stand in: the Talker has to read the reply whatever was heard or seen, and never sees those vectors.
+    `media` `[token, state]`: of a single question, what the towers made of all sounds, then of all pixels. Without it
+    vectors as long as a word's stand in: the Talker has to read the reply whatever was heard or seen, and never sees
+    those vectors.
     """
-    device = thinker.embed_tokens.weight.device
-    batch = collate([question.conversation for question in questions], 0, device)
+    assert media is None or len(questions) == 1, len(questions)
+    order = sorted(range(len(questions)), key=lambda index: len(questions[index].conversation))
+    found: dict[int, Reading] = {}
+    for first in range(0, len(order), ROWS_AT_ONCE):
+        part = order[first : first + ROWS_AT_ONCE]
+        batch = collate([questions[index].conversation for index in part], 0, thinker.embed_tokens.weight.device)
+        spoken, hidden = think(thinker, batch, generator, media)
+        states = spoken + (hidden if disturbance is None else disturb(hidden, disturbance, generator))
+        for row, index in enumerate(part):
+            found[index] = cut(questions[index], states[row], batch.positions[:, row])
+    return [found[index] for index in range(len(questions))]
+
+
+def think(
+    thinker: LanguageModel, batch: Batch, generator: torch.Generator | None, media: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two parts of every state, float32 `[row, token, state]`: the embedding, 0 for media, and the hidden state."""
     embedded = thinker.embed_tokens(batch.ids)
     spoken = embedded
     places = torch.cat([batch.sound_places, batch.pixel_places])
     if len(places):
         if media is None:
-            media = torch.randn(len(places), embedded.shape[-1], generator=generator).to(device)
+            media = torch.randn(len(places), embedded.shape[-1], generator=generator).to(embedded.device)
             media = media * (embedded.norm(dim=-1).median() / media.norm(dim=-1, keepdim=True))
         flat = embedded.flatten(0, 1)
         embedded = flat.index_put((places,), media).view_as(embedded)
         spoken = flat.index_put((places,), torch.zeros_like(media)).view_as(embedded)
-    hidden = thinker(embedded, batch.positions).float()
-    if disturbance is not None:
-        hidden = disturb(hidden, disturbance, generator)
-    states = spoken + hidden
-    return [cut(question, states[row], batch.positions[:, row]) for row, question in enumerate(questions)]
+    return spoken, thinker(embedded, batch.positions).float()
 
 
 def disturb(hidden: torch.Tensor, disturbance: Disturbance, generator: torch.Generator | None) -> torch.Tensor:

@@ -53,6 +53,13 @@ class Studio:
         found = [i for i in range(len(self.recordings)) if self.recordings.held_out[i] == held_out]
         return sorted(found, key=lambda i: len(self.codes[i]))
 
+    def groups(self) -> list[list[int]]:
+        """Recordings to learn from, those of one text together, short texts first."""
+        by_text: dict[str, list[int]] = {}
+        for index in self.chosen(held_out=False):
+            by_text.setdefault(self.recordings.texts[index], []).append(index)
+        return sorted(by_text.values(), key=lambda group: len(self.codes[group[0]]))
+
     def read(
         self,
         texts: Sequence[str],
@@ -76,7 +83,9 @@ class Studio:
     def batch(self, talker: Talker, indices: Sequence[int], generator: random.Random) -> Steps:
         """Recordings to learn from: disturbed states, prompts cut short, wrong codes among those read."""
         texts = [self.recordings.texts[i] for i in indices]
-        readings = self.read(texts, generator, disturbance=Disturbance())
+        distinct = list(dict.fromkeys(texts))
+        by_text = dict(zip(distinct, self.read(distinct, generator, disturbance=Disturbance())))
+        readings = [by_text[text] for text in texts]
         share = generator.random()
         limit = generator.randint(0, next(limit for most, limit in PROMPT_LIMITS if share <= most))
         steps = self.steps(talker, [shortened(reading, limit) for reading in readings], indices)

@@ -17,19 +17,20 @@ from training.workspace import Workspace
 
 NAME = "talker"
 NUM_STEPS = 2600
-BATCH = 16
-# Recordings of similar length among which a batch is drawn, in batches.
-BUCKET = 6
+# A text is read once and said by two voices.
+TEXTS_PER_STEP, VOICES_PER_TEXT = 8, 2
+# Texts of similar length among which those of a step are drawn.
+BUCKET = 48
 LEARNING_RATE = 2e-3
 # Replies from which the start of the projection is measured.
-NUM_MEASURED = 600
+NUM_MEASURED = 400
 
 
 def run(workspace: Workspace) -> None:
     studio = Studio(workspace)
     torch.manual_seed(workspace.seed)
     talker = studio.new_talker().train()
-    known = studio.chosen(held_out=False)
+    known = studio.groups()
     measure(workspace, studio, talker, known)
     optimizers = make_optimizers(talker.named_parameters(), LEARNING_RATE)
     judge = Judge(workspace, studio)
@@ -58,17 +59,19 @@ def run(workspace: Workspace) -> None:
     workspace.save_report(NAME, judge.full(talker.eval()))
 
 
-def draw(generator: random.Random, by_length: Sequence[int]) -> list[int]:
+def draw(generator: random.Random, groups: Sequence[Sequence[int]]) -> list[int]:
     """Recordings of similar length."""
-    first = generator.randrange(max(1, len(by_length) - BUCKET * BATCH + 1))
-    bucket = by_length[first : first + BUCKET * BATCH]
-    return generator.sample(bucket, min(BATCH, len(bucket)))
+    first = generator.randrange(max(1, len(groups) - BUCKET + 1))
+    bucket = groups[first : first + BUCKET]
+    chosen = generator.sample(bucket, min(TEXTS_PER_STEP, len(bucket)))
+    return [index for group in chosen for index in generator.sample(group, min(VOICES_PER_TEXT, len(group)))]
 
 
-def measure(workspace: Workspace, studio: Studio, talker: Talker, known: Sequence[int]) -> None:
+def measure(workspace: Workspace, studio: Studio, talker: Talker, groups: Sequence[Sequence[int]]) -> None:
     """Lets the Talker begin with a projection that tells the Thinker's tokens apart."""
     generator = workspace.random(f"{NAME}/measure")
-    texts = [studio.recordings.texts[i] for i in generator.sample(known, min(len(known), NUM_MEASURED))]
+    chosen = generator.sample(groups, min(len(groups), NUM_MEASURED))
+    texts = [studio.recordings.texts[group[0]] for group in chosen]
     states, ids = [], []
     for first in range(0, len(texts), 40):
         part = texts[first : first + 40]
