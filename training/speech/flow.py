@@ -20,7 +20,7 @@ from training.speech.voices_out import Recordings, load_recordings
 from training.workspace import Workspace
 
 NAME = "flow"
-NUM_STEPS = 9000
+NUM_STEPS = 7000
 NUM_FRAMES, BATCH = 96, 12
 LEARNING_RATE = 1.2e-3
 # Share of pieces that learn without codes and voice: what guidance points away from.

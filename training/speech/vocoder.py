@@ -16,7 +16,7 @@ from training.speech.voices_out import Recordings, load_recordings
 from training.workspace import Workspace
 
 NAME = "vocoder"
-NUM_STEPS = 7000
+NUM_STEPS = 6000
 NUM_FRAMES, BATCH = 32, 8
 LEARNING_RATE = 1e-3
 MEL_WEIGHT = 1.5
