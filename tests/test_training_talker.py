@@ -124,7 +124,7 @@ def test_the_library_computes_what_we_learn(talker: Talker, frame: Frame, tiny: 
         assert theirs.shape[-1] == NUM_CODEC_IDS
         columns = [0, *range(1, NUM_CODES + 1), CODEC_END]
         assert torch.allclose(theirs[:, columns], ours, atol=1e-4)
-        assert torch.allclose(theirs.log_softmax(-1)[:, columns[1:]], talker.counted(ours).log_softmax(-1)[:, 1:])
+        assert torch.equal(theirs[:, 8296], theirs[:, 0]) and torch.equal(theirs[:, NUM_CODES + 1], theirs[:, 0])
 
 
 def test_spoken_side_by_side_or_alone_or_in_one_pass_is_the_same(talker: Talker, frame: Frame) -> None:
@@ -175,4 +175,4 @@ def test_a_talker_learns_a_spelling_and_never_says_an_unused_id(frame: Frame) ->
     drawn, distance = speak(
         talker, frame, [reading(ids) for ids in asked] * 8, [0] * 16, Drawing(1.0), torch.Generator().manual_seed(0), 20
     )
-    assert distance > 3 and all(len(row) for row in drawn)
+    assert distance > 8 and all(len(row) for row in drawn)

@@ -1,9 +1,10 @@
 """The Talker as it is trained: the library's key names and numbers, but only the codec ids that occur; knows no data.
 
 Of the 8,448 ids the codec uses a tenth. In here they are counted without gaps; `library_weights` spreads them out.
-Every id that is never said shares one row of the head, which the loss counts as often as there are such ids: what is
-trained is the softmax over all 8,448 ids, at a tenth of its price, and an unused id ends up as unlikely as data can
-make it. (Rows of zeros would not do: the head has no bias, and at times every used logit is negative.)
+Ids that are never said share one row of the head, which the loss counts as if there were a million of them. So at a
+tenth of the price every unused id ends up about e^20 less likely than the best used one, and neither a high
+temperature nor a wide choice leaves the codec. (Rows of zeros would not do: the head has no bias, and the used logits
+can all be negative.)
 """
 
 import math
@@ -18,6 +19,7 @@ from training.thinker.model import Cache, LanguageModel
 NUM_CODEC_IDS = 8448
 CODEC_PAD, CODEC_START, CODEC_END = 8292, 8293, 8294
 SIZES = ThinkerSizes(hidden=192, num_layers=4, num_heads=4, num_kv_heads=2, ffn=512, mrope_section=(8, 8, 8))
+NUM_COUNTED = 1_000_000
 # Length of a code's embedding beside the text's, both behind the projection.
 CODE_SCALE = 0.5
 
@@ -56,12 +58,12 @@ class Talker(nn.Module):
         return self.codec_head(hidden).float()
 
     def log_probabilities(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Of `targets` `[...]` under the softmax over all ids of the codec."""
+        """Of `targets` `[...]`."""
         return -F.cross_entropy(self.counted(self.logits(hidden)), targets, reduction="none")
 
     def counted(self, logits: torch.Tensor) -> torch.Tensor:
-        """Column 0 as the sum of all unused ids."""
-        return torch.cat([logits[..., :1] + math.log(NUM_CODEC_IDS - self.num_codes - 1), logits[..., 1:]], -1)
+        """Column 0 as the sum of all unused ids, more than there are."""
+        return torch.cat([logits[..., :1] + math.log(NUM_COUNTED), logits[..., 1:]], -1)
 
     @torch.no_grad()
     def begin_from(self, states: torch.Tensor, token_ids: torch.Tensor) -> None:
