@@ -30,8 +30,8 @@ _SHIFT = 4
 # Hue in degrees, saturation and value, each from-to: all of it bears the name.
 _SHADES: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
     "red": ((-7, 5), (0.8, 0.97), (0.75, 0.95)),
-    "orange": ((24, 34), (0.85, 1.0), (0.92, 1.0)),
-    "yellow": ((50, 58), (0.75, 1.0), (0.93, 1.0)),
+    "orange": ((21, 31), (0.85, 1.0), (0.92, 1.0)),
+    "yellow": ((48, 55), (0.75, 1.0), (0.93, 1.0)),
     "green": ((105, 150), (0.65, 1.0), (0.45, 0.78)),
     "blue": ((212, 236), (0.7, 1.0), (0.6, 0.95)),
     "purple": ((274, 292), (0.6, 0.9), (0.45, 0.7)),
@@ -77,7 +77,12 @@ _DIGIT_HEIGHT = 0.72
 
 def shade(generator: random.Random, colour: str) -> Rgb:
     """One of the shades that bear the name."""
-    return _from_hsv(*(generator.uniform(*span) for span in _SHADES[colour]))
+    return from_hsv(*(generator.uniform(*span) for span in _SHADES[colour]))
+
+
+def from_hsv(hue: float, saturation: float, value: float) -> Rgb:
+    red, green, blue = colorsys.hsv_to_rgb(hue / 360 % 1.0, saturation, value)
+    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def contrast(first: Rgb, second: Rgb) -> float:
@@ -91,7 +96,7 @@ def background(generator: random.Random, avoid: list[Rgb]) -> Rgb:
     for _ in range(40):
         kinds, weights = zip(*_BACKGROUNDS)
         _, saturation, value = generator.choices(kinds, weights)[0]
-        rgb = _from_hsv(generator.uniform(0, 360), generator.uniform(*saturation), generator.uniform(*value))
+        rgb = from_hsv(generator.uniform(0, 360), generator.uniform(*saturation), generator.uniform(*value))
         least = min((contrast(rgb, other) for other in avoid), default=100.0)
         if least > _MIN_CONTRAST:
             return rgb
@@ -165,31 +170,53 @@ def outline(shape: str) -> np.ndarray:
 @dataclass(frozen=True)
 class Style:
     """How one thing is drawn, the same in every frame of a clip: turned by `angle` (radians), `width` times as wide as
-    usual, filled or only an edge of `edge` times its half height."""
+    usual, filled or only an edge of `edge` times its half height; `waves` of an uneven hand: number, height, phase."""
 
     angle: float
     width: float
     edge: float | None
+    waves: tuple[tuple[int, float, float], ...] = ()
 
 
-def draw_style(generator: random.Random) -> Style:
+def draw_style(generator: random.Random, edge_share: float = 0.2, unevenness: float = 0.0) -> Style:
     # A square on its corner would be a diamond.
     angle = math.radians(generator.gauss(0, 4))
-    edge = generator.uniform(0.16, 0.3) if generator.random() < 0.2 else None
-    return Style(angle, generator.uniform(0.93, 1.07), edge)
+    edge = generator.uniform(0.16, 0.3) if generator.random() < edge_share else None
+    waves = tuple(
+        (number, generator.uniform(0, unevenness), generator.uniform(0, 2 * math.pi)) for number in range(2, 5)
+    )
+    return Style(angle, generator.uniform(0.93, 1.07), edge, waves if unevenness else ())
 
 
 def draw_thing(canvas: np.ndarray, matrix: np.ndarray, thing: Thing, aspect: float, rgb: Rgb, style: Style) -> None:
     """`aspect`: of the plane that `thing` lies in."""
     x, y, size = to_plane(thing, aspect)
     turn = np.array([[math.cos(style.angle), math.sin(style.angle)], [-math.sin(style.angle), math.cos(style.angle)]])
-    points = outline(thing.shape) * (style.width, 1 / style.width) @ turn
-    edge = _pixels(project(matrix, points * size + (x, y)))
+    points = outline(thing.shape)
+    if style.waves:
+        points = _many_points(thing.shape)
+        turns = np.arctan2(points[:, 1], points[:, 0])
+        points = (
+            points * (1 + sum(high * np.cos(number * turns + phase) for number, high, phase in style.waves))[:, None]
+        )
+    points = project(matrix, points * (style.width, 1 / style.width) @ turn * size + (x, y))
     if style.edge is not None:
-        scale = abs(float(np.linalg.det(_local(matrix, x, y)))) ** 0.5
-        cv2.polylines(canvas, [edge], True, rgb, max(3, round(style.edge * size * scale)), cv2.LINE_AA, _SHIFT)
+        thick = max(3, round(style.edge * size * scale_at(matrix, x, y)))
+        cv2.polylines(canvas, [_fixed(points)], True, rgb, thick, cv2.LINE_AA, _SHIFT)
     else:
-        cv2.fillPoly(canvas, [edge], rgb, cv2.LINE_AA, _SHIFT)
+        fill(canvas, points, rgb)
+
+
+def fill(canvas: np.ndarray, points: np.ndarray, rgb: Rgb) -> None:
+    """A polygon, its corners `[point, 2]` in pixels."""
+    cv2.fillPoly(canvas, [_fixed(points)], rgb, cv2.LINE_AA, _SHIFT)
+
+
+def scale_at(matrix: np.ndarray, x: float, y: float) -> float:
+    """Pixels for one unit of the plane, at one of its points."""
+    step = 1e-3
+    start, right, down = project(matrix, np.array([[x, y], [x + step, y], [x, y + step]]))
+    return abs(float(np.linalg.det(np.stack((right - start, down - start))))) ** 0.5 / step
 
 
 def draw_font(generator: random.Random, split: Split) -> str:
@@ -264,26 +291,24 @@ def _face(font: str) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), _FONT_SIZE)
 
 
+@cache
+def _many_points(shape: str) -> np.ndarray:
+    """The same edge with points along its straight lines too."""
+    points = outline(shape)
+    if len(points) > 20:
+        return points
+    steps = np.linspace(0, 1, 8, endpoint=False)[:, None]
+    return np.concatenate([start + steps * (end - start) for start, end in zip(points, np.roll(points, -1, axis=0))])
+
+
 def _ring(num_points: int, radius: float) -> np.ndarray:
     turns = np.linspace(0, 2 * math.pi, num_points, endpoint=False)
     return np.stack((np.cos(turns), np.sin(turns)), 1) * radius
 
 
-def _pixels(points: np.ndarray) -> np.ndarray:
+def _fixed(points: np.ndarray) -> np.ndarray:
     """Points for OpenCV, whose pixels have their centres at whole numbers."""
     return np.round((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
-
-
-def _local(matrix: np.ndarray, x: float, y: float) -> np.ndarray:
-    """How a small step on the plane moves on the canvas, at one point."""
-    point = np.array([[x, y], [x + 1e-3, y], [x, y + 1e-3]])
-    start, right, down = project(matrix, point)
-    return np.stack((right - start, down - start), 1) / 1e-3
-
-
-def _from_hsv(hue: float, saturation: float, value: float) -> Rgb:
-    red, green, blue = colorsys.hsv_to_rgb(hue / 360 % 1.0, saturation, value)
-    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 @lru_cache(maxsize=4096)

@@ -1,17 +1,21 @@
 """Pictures with a question each; a scene is made up first and drawn afterwards, so that texts cost no pixels."""
 
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from training.domain.split import Split
 from training.domain.words import COLOURS
 from training.scenes import drawing, questions
+from training.scenes.camera import Shot, draw_shot, photograph, seen
 from training.scenes.grids import PICTURE_GRIDS, TOKEN_SIDE, Grid, draw_aspect, draw_grid
-from training.scenes.things import SHEET, Picture, Scene, Thing, draw_pair, other_pair
+from training.scenes.things import SHEET, Pair, Picture, Scene, Thing, draw_pair, other_pair
 
 # Half heights as shares of the shorter side, by how many things there are.
 _SIZES = {1: (0.15, 0.36), 2: (0.12, 0.25), 3: (0.12, 0.19), 4: (0.12, 0.17)}
+_CAMERA_SIZES = {1: (0.2, 0.38), 2: (0.16, 0.27), 3: (0.13, 0.2), 4: (0.13, 0.18)}
 # Of the space between two things, beyond their half sizes.
 _APART = 1.25
 _MARGIN = 1.2
@@ -30,20 +34,48 @@ def picture(
     grid = grid or draw_grid(generator, PICTURE_GRIDS)
     aspect = draw_aspect(generator, grid)
     kind = kind or questions.draw_kind(generator)
-    scene, (question, reply) = draw_scene(generator, split, kind, aspect)
-    pixels = render(generator, split, scene, grid)
+    if camera:
+        scene, (question, reply), paper, shot = draw_shot_scene(generator, split, kind, aspect)
+        pixels = photograph(generator, split, paper, shot, grid, aspect)
+    else:
+        scene, (question, reply) = draw_scene(generator, split, kind, aspect)
+        pixels = render(generator, split, scene, grid)
     return Picture(kind, pixels, question, reply, scene.things, scene.text, aspect)
 
 
 def draw_scene(generator: random.Random, split: Split, kind: str, aspect: float) -> tuple[Scene, questions.Answer]:
     """A scene that allows a question of this kind, and the question with its reply."""
     while True:
-        scene = _made_up(generator, split, kind, aspect)
+        scene = _laid_out(generator, kind, _content(generator, split, kind), aspect, _SIZES)
         if scene is None:
             continue
         answer = questions.ask(generator, split, scene, kind)
         if answer is not None:
             return scene, answer
+
+
+def draw_shot_scene(
+    generator: random.Random, split: Split, kind: str, aspect: float
+) -> tuple[Scene, questions.Answer, Scene, Shot]:
+    """The scene as the camera sees it, the question with its reply, what is on the paper and how that is held."""
+    while True:
+        content = _content(generator, split, kind)
+        shot = draw_shot(generator, aspect, len(content.pairs), sheet=content.sheet is not None)
+        paper = _laid_out(generator, kind, content, shot.paper_aspect, _CAMERA_SIZES)
+        scene = paper and seen(paper, shot, aspect)
+        if scene is None or questions.described(scene.things, scene.text) is None:
+            continue
+        # On the left of the sheet and of the picture, or there would be two right answers.
+        if kind == "where" and shot.on_paper:
+            places = (
+                (questions.place(one, shot.paper_aspect), questions.place(two, aspect))
+                for one, two in zip(paper.things, scene.things)
+            )
+            if any(one != two for one, two in places):
+                continue
+        answer = questions.ask(generator, split, scene, kind)
+        if answer is not None:
+            return scene, answer, paper, shot
 
 
 def render(generator: random.Random, split: Split, scene: Scene, grid: Grid) -> np.ndarray:
@@ -77,21 +109,40 @@ def draw_things(
         drawing.draw_number(canvas, matrix, scene.things, scene.aspect, font, shades[scene.things[0].colour])
 
 
-def _made_up(generator: random.Random, split: Split, kind: str, aspect: float) -> Scene | None:
-    """What a picture of this kind may hold; None where two things are in no clear order."""
+@dataclass(frozen=True)
+class _Content:
+    """What a picture holds before anything has its place: shapes, or a sheet's colour, or a number."""
+
+    pairs: tuple[Pair, ...] = ()
+    sheet: str | None = None
+    text: str | None = None
+
+
+def _content(generator: random.Random, split: Split, kind: str) -> _Content:
     chance = generator.random()
     if kind == "sheet" or kind in ("describe", "unknown") and chance < 0.07:
-        return Scene((Thing(generator.choice(COLOURS), SHEET, 0.5, 0.5, 0.5 / min(1.0, aspect)),), aspect)
+        return _Content(sheet=generator.choice(COLOURS))
     if kind == "number" or kind in ("describe", "unknown") and chance < 0.14:
-        return _number(generator, aspect)
-    pairs = _pairs(generator, split, kind)
-    things = _laid_out(generator, kind, pairs, aspect)
+        # Ten numbers have one digit, ninety have two.
+        return _Content(text=str(generator.randint(0, 9) if generator.random() < 0.2 else generator.randint(10, 99)))
+    return _Content(pairs=tuple(_pairs(generator, split, kind)))
+
+
+def _laid_out(
+    generator: random.Random, kind: str, content: _Content, aspect: float, sizes: dict[int, tuple[float, float]]
+) -> Scene | None:
+    """Places and sizes; None where there is no room or two things are in no clear order."""
+    if content.sheet is not None:
+        return Scene((Thing(content.sheet, SHEET, 0.5, 0.5, 0.5 / min(1.0, aspect)),), aspect)
+    if content.text is not None:
+        return _number(generator, content.text, aspect)
+    things = _shapes(generator, kind, content.pairs, aspect, sizes)
     if things is None or questions.described(things) is None:
         return None
     return Scene(things, aspect)
 
 
-def _pairs(generator: random.Random, split: Split, kind: str) -> list[tuple[str, str]]:
+def _pairs(generator: random.Random, split: Split, kind: str) -> list[Pair]:
     """At most two different things, at most four of one kind."""
     first = draw_pair(generator, split, held_out=split == "test")
     share_of_two, share_of_many = {
@@ -115,11 +166,11 @@ def _pairs(generator: random.Random, split: Split, kind: str) -> list[tuple[str,
     return [first]
 
 
-def _laid_out(
-    generator: random.Random, kind: str, pairs: list[tuple[str, str]], aspect: float
+def _shapes(
+    generator: random.Random, kind: str, pairs: Sequence[Pair], aspect: float, sizes: dict[int, tuple[float, float]]
 ) -> tuple[Thing, ...] | None:
     """Places and sizes so that nothing touches anything."""
-    smallest, largest = _SIZES[len(pairs)]
+    smallest, largest = sizes[len(pairs)]
     things: list[Thing] = []
     short = min(1.0, aspect)
     for colour, shape in pairs:
@@ -158,9 +209,7 @@ def _distance(first: Thing, second: Thing, aspect: float) -> float:
     return float(np.hypot((first.x - second.x) * aspect, first.y - second.y))
 
 
-def _number(generator: random.Random, aspect: float) -> Scene:
-    """Two digits as often as there are more numbers of them, one digit somewhat more often than that."""
-    text = str(generator.randint(0, 9) if generator.random() < 0.2 else generator.randint(10, 99))
+def _number(generator: random.Random, text: str, aspect: float) -> Scene:
     colour = generator.choice(COLOURS)
     short = min(1.0, aspect)
     # A digit takes up to its own height in width.
