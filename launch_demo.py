@@ -64,6 +64,7 @@ def prepare_environment(config: Config) -> None:
 
 
 def serve(demo: "gr.Blocks", config: Config) -> None:
+    from components.examples import SAMPLES
     from components.style import launch_options
 
     # Hosts like Spaces say in the environment where to listen.
@@ -78,7 +79,7 @@ def serve(demo: "gr.Blocks", config: Config) -> None:
         inbrowser=config.inbrowser,
         auth=list(config.auth) or None,
         root_path=config.root_path or None,
-        allowed_paths=[str(config.data_dir.absolute() / "previews")],
+        allowed_paths=[str(config.data_dir.absolute() / "previews"), str(SAMPLES)],
         max_file_size=int(config.limits.max_file_mb * 1e6),
         # Every page that waits for its reply holds a thread.
         max_threads=400,

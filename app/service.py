@@ -54,6 +54,7 @@ class CheckpointInfo:
     voices: tuple[str, ...]
     has_talker: bool
     is_random: bool
+    is_micro: bool
 
 
 class Service:
@@ -109,7 +110,7 @@ class Service:
             config = self._config
             name = Path(config.checkpoint).name or "default"
             return CheckpointInfo(
-                name, "", config.device, config.dtype, config.attention, (), not config.text_only, False
+                name, "", config.device, config.dtype, config.attention, (), not config.text_only, False, False
             )
         spec = engine.spec
         return CheckpointInfo(
@@ -121,6 +122,7 @@ class Service:
             spec.voices,
             spec.has_talker,
             spec.is_random,
+            spec.is_micro,
         )
 
     @property

@@ -13,13 +13,14 @@ import gradio as gr
 from app.errors import DemoError, SessionGone
 from app.service import CheckpointInfo, Estimate, Service
 from components.conversation import Conversation, last_timings, status_html
+from components.examples import Examples, chosen, examples_html
 from components.following import Follower, Sent
 from components.pages import OpenPages, PageState
 from components.player import read_report, stop_value
 from components.settings import default_values, settings_from
-from components.tabs import turn_input
+from components.tabs import turn_input, without
 from components.texts import Texts, texts_for
-from components.tray import Probe, tray_html
+from components.tray import Probe, read_place, tray_html
 from components.waterfall import waterfall_html
 from components.widgets import Page
 
@@ -29,8 +30,8 @@ LOOK_S = 0.25
 class Handlers:
     """The page's event handlers. Inputs come in the order of `Page.asked`; outputs are keyed by widget."""
 
-    def __init__(self, service: Service, probe: Probe, page: Page) -> None:
-        self._service, self._probe, self._page = service, probe, page
+    def __init__(self, service: Service, probe: Probe, page: Page, examples: Examples) -> None:
+        self._service, self._probe, self._page, self._examples = service, probe, page, examples
         self._pages = OpenPages()
         self._first_settings = service.default_settings
 
@@ -77,6 +78,8 @@ class Handlers:
         voices = page.voices.update(info.voices if info.has_talker else (), is_loaded, texts)
         news = {page.model: model_html(info, texts), page.banner: self._banner(texts)}
         news |= dict(zip(page.voices.outputs, voices, strict=True))
+        shown = examples_html(self._examples, texts) if info.is_micro else ""
+        news |= {page.welcome: shown, page.asking: shown, page.examples_tab: gr.Tab(visible=info.is_micro)}
         if service.default_settings != self._first_settings:
             defaults = default_values(service.default_settings)
             news |= dict(zip(page.answer.with_checkpoint_defaults, defaults, strict=True))
@@ -92,9 +95,13 @@ class Handlers:
             return f'<div class="banner loading" role="status"><span>{words}</span>{bar}</div>'
         if service.failure is not None:
             return bad_banner(texts("load_failed", message=service.failure.message))
-        if not service.info.is_random:
+        if service.info.is_random:
+            words = texts("banner_random")
+        elif service.info.is_micro:
+            words = texts("banner_micro")
+        else:
             return ""
-        return f'<div class="banner" role="note"><span>{texts("banner_random")}</span></div>'
+        return f'<div class="banner" role="note"><span>{words}</span></div>'
 
     # -- a turn ------------------------------------------------------------------------------------------------------
 
@@ -166,6 +173,26 @@ class Handlers:
         texts = _texts(request)
         refused = Follower(self._service, self._page, texts).refused("session_gone", texts("session_new"))
         return self._opened(None, state, request) | {self._page.chat: []} | refused
+
+    def choose(self, event: gr.EventData, request: gr.Request, state: PageState, *values: Any) -> dict:
+        """Puts an example into the composer, to be seen and sent by whoever clicked it."""
+        page, (uploaded, *rest) = self._page, values
+        example = self._examples.find(chosen(event._data))
+        if example is None:
+            return {page.message: gr.skip()}
+        if not example.files:
+            return {page.message: example.text}
+        attached = self._examples.attached(example, uploaded)
+        tray = self.look(request, state, attached, *rest)
+        return {page.message: example.text, page.capture.upload: attached, page.tray: tray}
+
+    def take_out(self, event: gr.EventData, request: gr.Request, state: PageState, *values: Any) -> dict:
+        """Takes one file out of what is attached."""
+        page, (*captured, video_sound) = self._page, values
+        left = without(captured, read_place(event._data))
+        changed = zip(page.capture.all, captured, left, strict=True)
+        news = {widget: value for widget, before, value in changed if value != before}
+        return news | {page.tray: self.look(request, state, *left, video_sound)}
 
     # -- what the browser tells ----------------------------------------------------------------------------------------
 

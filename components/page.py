@@ -3,13 +3,14 @@
 import gradio as gr
 
 from app.service import Service
+from components.examples import Examples, build_examples, load_examples
 from components.handlers import Handlers
 from components.pages import PageState
 from components.player import build_player
 from components.settings import build_advanced, build_speak, build_system_prompt, build_video_sound
 from components.tabs import build_tabs
 from components.texts import i18n
-from components.tray import Probe
+from components.tray import Probe, build_tray
 from components.uploads import UploadsOnly
 from components.voices import build_voices
 from components.widgets import Page
@@ -28,8 +29,11 @@ CALM = {"show_progress": "hidden", "api_visibility": "private", "concurrency_lim
 QUICK = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 
 
-def build_page(service: Service, probe: Probe) -> gr.Blocks:
-    """All of the page. Theme, style and scripts belong to `launch()`: see `components.style`."""
+def build_page(service: Service, probe: Probe, examples: Examples | None = None) -> gr.Blocks:
+    """All of the page. Theme, style and scripts belong to `launch()`: see `components.style`.
+
+    `examples`: what is offered of a micro checkpoint; the shipped ones by default.
+    """
     with UploadsOnly(
         title="Talk with Qwen2.5-Omni",
         fill_height=True,
@@ -38,7 +42,7 @@ def build_page(service: Service, probe: Probe) -> gr.Blocks:
         delete_cache=UPLOADS_KEPT_S,
     ) as demo:
         page = build_widgets(service)
-        wire(demo, page, Handlers(service, probe, page))
+        wire(demo, page, Handlers(service, probe, page, examples or load_examples()))
     return demo
 
 
@@ -57,6 +61,7 @@ def build_widgets(service: Service) -> Page:
                 chat = _build_chat()
                 with gr.Row(elem_id="examples"):
                     examples = [gr.Button(i18n(key), size="sm", elem_id=key.replace("_", "-")) for key in EXAMPLES]
+                welcome = build_examples("welcome")
             with gr.Row(elem_id="strip"):
                 status = _line("status")
                 player = build_player()
@@ -65,7 +70,7 @@ def build_widgets(service: Service) -> Page:
                 forget = gr.Button(i18n("forget"), size="sm", variant="primary", visible=False, elem_id="forget")
             with gr.Column(elem_id="composer"):
                 capture = build_tabs()
-                tray = _line("tray")
+                tray = build_tray()
                 with gr.Row(elem_id="line"):
                     message = _build_message()
                     send = gr.Button(i18n("send"), variant="primary", elem_id="send", min_width=92, scale=0)
@@ -77,13 +82,17 @@ def build_widgets(service: Service) -> Page:
                 video_sound = build_video_sound()
                 prompt = build_system_prompt(service.default_system_prompt)
                 answer = build_advanced(speak, service.default_settings)
+            with gr.Tab(
+                i18n("tab_examples"), id="examples", elem_id="panel-examples", visible=False, render_children=True
+            ) as examples_tab:
+                asking = build_examples("asking")
             with gr.Tab(i18n("tab_timing"), id="timing", elem_id="panel-timing", render_children=True):
                 timing = gr.HTML(i18n("timing_empty"), elem_id="timing", apply_default_css=False)
     return Page(
         state=state, secret=secret, model=model, banner=banner, chat=chat, player=player, status=status, notice=notice,
         forget=forget, tray=tray, message=message, send=send, stop=stop, clear=clear, panel_button=panel_button,
-        examples=examples, capture=capture, timing=timing, voices=voices, video_sound=video_sound, prompt=prompt,
-        answer=answer,
+        examples=examples, welcome=welcome, asking=asking, examples_tab=examples_tab, capture=capture, timing=timing,
+        voices=voices, video_sound=video_sound, prompt=prompt, answer=answer,
     )  # fmt: skip
 
 
@@ -129,11 +138,15 @@ def wire(demo: gr.Blocks, page: Page, handlers: Handlers) -> None:
     demo.unload(handlers.leave)
     page.secret.change(None, page.secret, None, js=KEEP_SECRET_JS, **QUICK)
     _wire_turn(page, handlers)
+    composed = [page.message, page.capture.upload, page.tray]
+    looked_at = [page.state, *page.capture.all, page.video_sound]
+    for listed in (page.welcome, page.asking):
+        listed.choose(handlers.choose, looked_at, composed, trigger_mode="multiple", **CALM)
+    page.tray.take_out(handlers.take_out, looked_at, [*page.capture.all, page.tray], **CALM)
     page.panel_button.click(None, None, None, js=TOGGLE_PANEL_JS, **QUICK)
     reported = [page.chat, page.timing]
     page.player.report(handlers.report, [page.state], reported, trigger_mode="multiple", **CALM)
     changes = [widget.change for widget in [*page.capture.all, page.video_sound]]
-    looked_at = [page.state, *page.capture.all, page.video_sound]
     gr.on(changes, handlers.look, looked_at, page.tray, trigger_mode="always_last", **CALM)
 
 

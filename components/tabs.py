@@ -124,3 +124,15 @@ def turn_input(text: str, captured: Sequence, use_video_sound: bool) -> TurnInpu
     files = [*from_upload(upload), *from_webcam(clip, snapshot), *from_microphone(microphone)]
     words = [TextInput(text)] if text.strip() else []
     return TurnInput((*files, *words), bool(use_video_sound))
+
+
+def without(captured: Sequence, place: int | None) -> list:
+    """The tabs' values less the file at `place`, counted as `turn_input` counts them; the same where there is none."""
+    upload, *others = captured
+    uploads, left = list(upload or ()), list(others)
+    if place is not None and 0 <= place < len(uploads):
+        return [uploads[:place] + uploads[place + 1 :] or None, *left]
+    full = [index for index, path in enumerate(left) if path]
+    if place is not None and 0 <= place - len(uploads) < len(full):
+        left[full[place - len(uploads)]] = None
+    return [upload, *left]

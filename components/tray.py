@@ -3,7 +3,9 @@
 import html
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+import gradio as gr
 
 from app.errors import DemoError
 from app.service import Estimate
@@ -21,6 +23,22 @@ class MediaFacts(Protocol):
 
 
 Probe = Callable[[Path], MediaFacts]
+TAKE_OUT_JS = """element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-place]');
+  if (button) trigger('take_out', { place: Number(button.dataset.place) });
+});"""
+CROSS = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="m7 7 10 10M17 7 7 17"/></svg>'
+
+
+def build_tray() -> gr.HTML:
+    """Filled with `tray_html`; its event `take_out` carries the place of the file whose cross was clicked."""
+    return gr.HTML("", elem_id="tray", js_on_load=TAKE_OUT_JS, apply_default_css=False)
+
+
+def read_place(data: Any) -> int | None:
+    """The place in the data of a `take_out` event; None when it is none."""
+    place = data.get("place") if isinstance(data, dict) else None
+    return place if isinstance(place, int) else None
 
 
 def tray_html(turn_input: TurnInput, probe: Probe, estimate: Callable[[], Estimate | None], texts: Texts) -> str:
@@ -28,20 +46,23 @@ def tray_html(turn_input: TurnInput, probe: Probe, estimate: Callable[[], Estima
     files = [content for content in turn_input.contents if isinstance(content, FileInput)]
     if not files:
         return ""
-    cards = "".join(_card(file.path, probe, turn_input.use_video_sound, texts) for file in files)
+    cards = "".join(
+        _card(file.path, place, probe, turn_input.use_video_sound, texts) for place, file in enumerate(files)
+    )
     return (
         f'<div class="tray" role="group" aria-label="{html.escape(texts("tray_label"))}"><ul>{cards}</ul>'
         f"{_estimate(estimate, texts)}</div>"
     )
 
 
-def _card(path: Path, probe: Probe, use_video_sound: bool, texts: Texts) -> str:
-    name = html.escape(path.name)
+def _card(path: Path, place: int, probe: Probe, use_video_sound: bool, texts: Texts) -> str:
+    name, label = html.escape(path.name), html.escape(texts("tray_remove", name=path.name))
+    cross = f'<button type="button" data-place="{place}" title="{label}" aria-label="{label}">{CROSS}</button>'
     try:
         facts = probe(path)
     except DemoError as error:
         badge = f'<span class="badge bad">{html.escape(error.message)}</span>'
-        return f'<li class="bad"><span class="name">{name}</span>{badge}</li>'
+        return f'<li class="bad"><span class="name">{name}</span>{badge}{cross}</li>'
     picture = (
         f'<img src="{html.escape(file_url(path))}" alt="">'
         if facts.kind == "image"
@@ -55,7 +76,8 @@ def _card(path: Path, probe: Probe, use_video_sound: bool, texts: Texts) -> str:
         badge = f'<span class="badge">{html.escape(texts("tray_no_sound"))}</span>'
     elif facts.kind == "video" and not use_video_sound:
         badge = f'<span class="badge">{html.escape(texts("tray_sound_off"))}</span>'
-    return f'<li>{picture}<span class="name">{name}</span><span class="about">{html.escape(about)}</span>{badge}</li>'
+    about = f'<span class="about">{html.escape(about)}</span>'
+    return f'<li>{picture}<span class="name">{name}</span>{about}{badge}{cross}</li>'
 
 
 def _estimate(estimate: Callable[[], Estimate | None], texts: Texts) -> str:

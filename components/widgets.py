@@ -29,6 +29,9 @@ class Page:
     clear: gr.Button
     panel_button: gr.Button
     examples: list[gr.Button]
+    welcome: gr.HTML
+    asking: gr.HTML
+    examples_tab: gr.Tab
     capture: CaptureTabs
     timing: gr.HTML
     voices: VoicePicker
@@ -57,4 +60,5 @@ class Page:
     def opened(self) -> list[gr.components.Component]:
         """All that coming to the page, or the model, may change."""
         about = [self.model, self.banner, self.chat, self.status, self.timing]
+        about += [self.welcome, self.asking, self.examples_tab]
         return [self.state, self.secret, *about, *self.voices.outputs, *self.answer.with_checkpoint_defaults]

@@ -101,6 +101,7 @@ def model_spec(
         codec_frame_s=codec_frame_s,
         bytes_per_token=_bytes_per_token(model, weights.dtype.itemsize),
         is_random=bool(getattr(model.config, "babbles", False)),
+        is_micro=bool(getattr(model.config, "is_micro", False)),
         defaults=_defaults(generation or {}),
     )
 

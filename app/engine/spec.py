@@ -51,7 +51,8 @@ class ModelSpec:
 
     `voices` is empty without a Talker. `context_length` in tokens. `position_ids_per_s` and `s_per_chunk`: TMRoPE's
     time scale and the length of its interleaved chunks. `codec_frame_s`: speech per codec frame. `bytes_per_token`:
-    Thinker KV, states and Talker KV of one token in the cache. `defaults`: the checkpoint's own settings of a turn.
+    Thinker KV, states and Talker KV of one token in the cache. `is_random`: it babbles. `is_micro`: it says of itself
+    that it knows a small world only. `defaults`: the checkpoint's own settings of a turn.
     """
 
     family: str
@@ -72,4 +73,5 @@ class ModelSpec:
     codec_frame_s: float
     bytes_per_token: int
     is_random: bool
+    is_micro: bool = False
     defaults: TurnSettings = field(default_factory=TurnSettings)

@@ -5,6 +5,8 @@ EN = {
     # banner and loading
     "banner_random": "This tiny model has random weights and babbles;"
     " pass <code>--checkpoint Qwen/Qwen2.5-Omni-7B</code> to talk to the real one.",
+    "banner_micro": "This is the micro model: it knows a small world, in English only. Published ones:"
+    " <code>--checkpoint Qwen/Qwen2.5-Omni-7B</code> or <code>-3B</code>.",
     "loading": "The model is loading: {stage}, {percent} %. You can type already; it answers as soon as it is there.",
     "load_failed": "The model could not be loaded. {message}",
     "no_talker": "text only",
@@ -34,8 +36,21 @@ EN = {
     "example_story": "Tell me a very short story about a lighthouse.",
     "example_recipe": "Explain how to make good coffee in three sentences.",
     "example_poem": "Recite a haiku about the first snow.",
+    # what one can ask a micro model
+    "tab_examples": "Examples",
+    "examples_title": "What can I ask?",
+    "examples_hint": "A click puts it into the message, you send it. Your own pictures, clips and voice will do too.",
+    "skill_talk": "Hello",
+    "skill_numbers": "Numbers",
+    "skill_words": "Words",
+    "skill_calendar": "Calendar",
+    "skill_facts": "Facts",
+    "skill_memory": "Memory",
+    "skill_image": "Pictures",
+    "skill_video": "Clips",
     # what will be sent
     "tray_label": "Will be sent with the message",
+    "tray_remove": "Take {name} out",
     "tray_image": "Image",
     "tray_audio": "Sound",
     "tray_video": "Video",
