@@ -106,6 +106,17 @@ def test_drawing_is_faster_than_learning() -> None:
     assert time.process_time() - started < 1.0, "1000 dialogues"
 
 
+def test_both_splits_ask_all_skills_equally_often() -> None:
+    num_drawn = 3000
+    shares = {}
+    for split in ("train", "test"):
+        generator = random.Random(10)
+        names = [exchange(generator, split, spoken=True).skill for _ in range(num_drawn)]
+        shares[split] = {name: names.count(name) / num_drawn for name in SKILLS}
+    for name in SKILLS:
+        assert abs(shares["train"][name] - shares["test"][name]) < 0.03, (name, shares)
+
+
 def test_the_same_seed_says_the_same() -> None:
     one, other = (
         [dialogue(generator, "train", spoken=False) for _ in range(50)]
@@ -119,8 +130,9 @@ def test_every_form_of_the_domain_is_one_token() -> None:
     from app.engine.tiny import media_token_ids, talker_token_ids, thinker_token_ids
     from training.tokenizer import MAX_TOKENS, SPEAKER_TOKENS, make
 
-    tokenizer = make(random.Random(0))
-    pieces = {form: tokenizer.tokenize(form) for form in lexicon.forms()}
+    forms = lexicon.forms(num_dialogues=500)
+    tokenizer = make(random.Random(0), forms)
+    pieces = {form: tokenizer.tokenize(form) for form in forms}
     assert not {form: cut for form, cut in pieces.items() if len(cut) != 1}
     assert len(tokenizer) <= MAX_TOKENS
     ids = [

@@ -69,8 +69,9 @@ _PLAIN_SKILLS = ("talk", "nothing_to_see", "repeat", "edge_word")
 
 def exchange(generator: random.Random, split: Split, *, spoken: bool, skills: Sequence[str] | None = None) -> Exchange:
     """`spoken`: the user's words are real words, so that synthesizers can say them. `skills`: names out of SKILLS."""
+    name = generator.choice(skills) if skills else generator.choices(_NAMES, _SHARES)[0]
+    # Drawn again within the skill, so that both splits ask all skills equally often.
     while True:
-        name = generator.choice(skills) if skills else generator.choices(_NAMES, _SHARES)[0]
         draft = SKILLS[name][1](generator, split, spoken)
         if not belongs(draft.key, split):
             continue

@@ -55,12 +55,12 @@ _SIGNS = (" +", " -", " *", " =", " ×", "'s", "'m", "'ve", "'t", "'re", "'ll", 
 _WORD = re.compile(r" ?[A-Za-z]+")
 
 
-def forms() -> list[str]:
+def forms(num_dialogues: int = NUM_DIALOGUES) -> list[str]:
     """Words as they stand in text, ` house`, `House`, `house`: with a space before them all that the domain and later
     versions need, without one and with a capital those that occur so. Each once, the most frequent first."""
     found = Counter(f" {word}" for text in listed() for word in _heard(text))
     seen: Counter[str] = Counter()
-    for user, typed, reply in drawn():
+    for user, typed, reply in drawn(num_dialogues):
         found.update(f" {word}" for word in _heard(user))
         seen.update(_WORD.findall(typed))
         seen.update(_WORD.findall(reply))
@@ -88,10 +88,10 @@ def listed() -> list[str]:
     return [text.replace("{}", " ") for text in texts]
 
 
-def drawn() -> Iterator[tuple[str, str, str]]:
+def drawn(num_dialogues: int) -> Iterator[tuple[str, str, str]]:
     """What is said, how it is typed and what is replied; plain English of any kind and pseudo-words left out."""
     generator = random.Random(0)
-    for _ in range(NUM_DIALOGUES):
+    for _ in range(num_dialogues):
         for item in dialogue.dialogue(generator, "train", spoken=True):
             if item.skill != "open":
                 yield item.user, typed_form(generator, item), item.reply

@@ -20,6 +20,13 @@ _APOSTROPHE_FREE = {
     "name's": "names",
     "who's": "whos",
 }
+_POINTS = {
+    "compare": re.compile(r"(.*(?:bigger|smaller|larger|less)) (\w+(?: \w+)? or .*)"),
+    "talk": re.compile(r"(hello|hi|hey|good morning|good evening|okay|thank you|bye|goodbye|yes|no) (\w.*)"),
+    "repeat": re.compile(r"((?:please |can you )?(?:say the words|say|repeat after me|repeat)) (.+)"),
+    "spell": re.compile(r"((?:please |can you )?(?:spell the word|spell|how do you spell)) (\w+)"),
+    "edge_word": re.compile(r"(.* word (?:of|in)) (.+)"),
+}
 _NOT_HEARD = re.compile(r"[^a-z0-9' ]+")
 
 
@@ -30,6 +37,8 @@ def typed_form(generator: random.Random, exchange: Exchange) -> str:
     text = exchange.user
     if exchange.skill in _NUMERIC and generator.random() < 0.55:
         text = _signs(generator, digits(text))
+    if generator.random() < 0.35:
+        text = _pointed(generator, exchange.skill, text)
     if generator.random() < 0.15:
         text = " ".join(_AMERICAN.get(word, word) for word in text.split())
     return dressed(generator, text, careless=True)
@@ -61,9 +70,25 @@ def digits(text: str) -> str:
             found.append(_DIGITS[pair])
             place += 2
         else:
-            found.append(_DIGITS.get(words[place], words[place]))
+            is_number = words[place] != "one" or not found or found[-1] != "which"
+            found.append(_DIGITS.get(words[place], words[place]) if is_number else "one")
             place += 1
     return " ".join(found)
+
+
+def _pointed(generator: random.Random, skill: str, text: str) -> str:
+    """Commas, colons and quotes inside: `which is bigger, 5 or 9`, `say: red circle`, `spell "cat"`, `hello, mini`."""
+    mark = _POINTS.get(skill)
+    found = mark and mark.match(text)
+    if not found:
+        return text
+    before, after = found.groups()
+    if skill == "compare" or skill == "talk":
+        return f"{before}, {after}"
+    if skill == "spell" or generator.random() < 0.5:
+        quote = generator.choice('""\'')
+        return f"{before} {quote}{after}{quote}"
+    return f"{before}: {after}"
 
 
 def _signs(generator: random.Random, text: str) -> str:

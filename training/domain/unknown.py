@@ -62,7 +62,6 @@ PLAIN = (
     "set a timer",
     "wake me up at seven",
     "how old are you",
-    "how old am i",
     "when were you born",
     "who made you",
     "who built you",
