@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from training.domain.exchange import SKILLS
+from training.evaluate import figures, sets
+from training.evaluate.answers import Verdict
 from training.evaluate.recognizer import Recognizer, missing_words, word_errors, words_of
+from training.speech.reply_voices import SAMPLE_RATE, speak
 
 WORDS = "the opposite of hot is cold twenty three plus four seven good morning my friend".split()
 
@@ -47,11 +51,35 @@ def test_words_without_a_pronunciation_are_named() -> None:
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
 def test_a_judge_that_knows_how_one_talks_hears_what_the_loop_misses() -> None:
-    from training.speech.reply_voices import SAMPLE_RATE, speak
-
     sentences = [f"I see a {colour} {shape}." for colour in ("red", "blue", "green") for shape in ("circle", "square")]
     words = {word for sentence in sentences for word in words_of(sentence)}
     judge = Recognizer(words, sentences)
     for text in ("I see a green circle.", "I see a blue square."):
         heard = judge.recognize(speak(text, 1), SAMPLE_RATE)
         assert word_errors(text, heard) == (0, 5), heard
+
+
+def test_a_group_is_the_same_whenever_it_is_drawn() -> None:
+    for group in ("typed", "image"):
+        first, second = (sets.draw(group, 20) for _ in range(2))
+        assert [(case.asks[0].words, case.reply) for case in first] == [
+            (case.asks[0].words, case.reply) for case in second
+        ]
+    assert len({case.skill for case in sets.draw("typed", len(SKILLS))}) == len(SKILLS)
+
+
+@pytest.mark.parametrize(
+    "answer, is_right", [("I see a red circle.", True), ("i see a red circle", True), ("I see a red square.", False)]
+)
+def test_the_whole_answer_counts_and_not_its_marks(answer: str, is_right: bool) -> None:
+    case = sets.Case("describe", (), "I see a red circle.")
+    assert Verdict(case, answer).is_right is is_right
+
+
+def test_figures_measured_later_replace_those_of_their_group_alone() -> None:
+    old = figures.to_json({"typed": figures.share([True, False]), "image": figures.share([True], {"count": 1.0})})
+    new = figures.to_json({"typed": figures.share([True] * 4)})
+    both = figures.merged(old, new)
+    assert (both["typed"], both["image"], both["num"]) == (1.0, 1.0, {"typed": 4, "image": 1})
+    assert both["parts"] == {"image": {"count": 1.0}}
+    assert "typed" in figures.table(both) and 0 < both["error"]["typed"] < 0.3

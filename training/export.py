@@ -54,6 +54,9 @@ def run(workspace: Workspace) -> None:
 
 def write_checkpoint(workspace: Workspace, folder: Path) -> None:
     """The whole checkpoint in place of what `folder` holds. Raises ValueError when it is too large to be shipped."""
+    # It warns of the default ids of an empty configuration, on the way to the right ones.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(workspace.folder / "tokenizer")
     model = assemble(workspace, tokenizer).to(torch.bfloat16)
     for name, value in GENERATION.items():
@@ -154,7 +157,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="the training run")
     parser.add_argument("--to", type=Path, default=SHIPPED, help="where the checkpoint goes, replacing what is there")
     args = parser.parse_args(arguments)
-    transformers_logging.disable_progress_bar()
     workspace = Workspace(args.folder)
     write_checkpoint(workspace, args.to)
     print(f"{args.to}: {size_mb(args.to):.1f} MB")

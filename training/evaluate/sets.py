@@ -17,7 +17,7 @@ from training.domain.exchange import SKILLS, Exchange, exchange
 from training.domain.typed import typed_form
 from training.scenes.clips import clip
 from training.scenes.pictures import picture
-from training.scenes.things import Clip, Picture
+from training.scenes.things import BEEP, Clip, Picture
 from training.thinker.config import VIDEO_FPS
 from training.voices import rooms, synthesizers
 from training.voices.stage import draw_voice, say_all
@@ -205,13 +205,28 @@ def image_part(shown: Picture) -> ImagePart:
 
 
 def video_part(generator: random.Random, shown: Clip) -> tuple[VideoPart, str]:
-    """The clip with its sound track, and who speaks in it."""
-    audio, asker = None, ""
+    """The clip with its sound track, and who speaks in it. A track without a word is faint noise, or is missing."""
+    sound, asker = None, ""
+    if shown.word is not None or generator.random() < 0.5:
+        noise = np.random.default_rng(generator.getrandbits(63))
+        num_samples = int(len(shown.frames) / VIDEO_FPS * SAMPLE_RATE)
+        sound = noise.normal(0.0, 10 ** generator.uniform(-4.0, -2.7), num_samples).astype(np.float32)
     if shown.word is not None:
-        asker, wave = draw_voice(generator, shown.word, "unseen")
-        sound = np.zeros(int(len(shown.frames) / VIDEO_FPS * SAMPLE_RATE), np.float32)
+        if shown.word == BEEP:
+            wave = tone(generator)
+        else:
+            asker, wave = draw_voice(generator, shown.word, "unseen")
         start = int(shown.word_start_s * SAMPLE_RATE)
         wave = wave[: len(sound) - start]
-        sound[start : start + len(wave)] = 0.5 * wave / (np.abs(wave).max() + 1e-6)
-        audio = Audio(sound, SAMPLE_RATE)
+        sound[start : start + len(wave)] += generator.uniform(0.15, 0.7) * wave / (np.abs(wave).max() + 1e-6)
+    audio = None if sound is None else Audio(sound, SAMPLE_RATE)
     return VideoPart(Video(shown.frames, VIDEO_FPS, audio)), asker
+
+
+def tone(generator: random.Random) -> np.ndarray:
+    """A beep, faded in and out."""
+    length = int(generator.uniform(0.2, 0.45) * SAMPLE_RATE)
+    time_s = np.arange(length) / SAMPLE_RATE
+    wave = np.sin(2 * np.pi * generator.uniform(400.0, 1500.0) * time_s)
+    fade = np.minimum(1.0, np.minimum(np.arange(length), np.arange(length)[::-1]) / (0.01 * SAMPLE_RATE))
+    return (wave * fade).astype(np.float32)
