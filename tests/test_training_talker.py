@@ -15,6 +15,7 @@ from training.export import build_config
 from training.talker.generate import Drawing, speak
 from training.talker.layout import NOTHING, Frame, layout, side_by_side
 from training.talker.model import CODEC_END, CODEC_START, NUM_CODEC_IDS, Talker, from_library, library_weights
+from training.talker.quiet import HEAD, QUIETER, TABLE, quiet
 from training.talker.states import Reading, ask, read, shortened
 from training.thinker.config import ThinkerSizes
 from training.thinker.model import LanguageModel
@@ -101,6 +102,19 @@ def test_we_learn_the_steps_that_the_engine_feeds(tiny: Tiny, monkeypatch: pytes
     assert torch.equal(steps.positions[:, -number:], places)
     assert torch.allclose(made, expected, atol=1e-4), (made - expected).abs().max()
     assert steps.targets[-len(said) - 1 : -1].tolist() == said and steps.targets[-1] == ours.end
+
+
+def test_a_quiet_thinker_writes_the_same(tiny: Tiny) -> None:
+    whole = {f"model.{key}": value for key, value in tiny.engine.stages.thinker.model.model.state_dict().items()}
+    softer = quiet(whole)
+    states = []
+    embedded, positions = torch.randn(1, 9, 64), torch.arange(9).expand(3, 1, -1)
+    for weights in (whole, softer):
+        reader = LanguageModel(TINY_THINKER, len(whole[TABLE]))
+        reader.load_state_dict({key.removeprefix("model."): weights[key] for key in whole})
+        states.append(reader(embedded, positions))
+    assert torch.equal(states[0] @ whole[TABLE].T, states[1] @ softer[HEAD].T)
+    assert torch.equal(states[0], states[1] * QUIETER)
 
 
 def test_the_library_computes_what_we_learn(talker: Talker, frame: Frame, tiny: Tiny) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from training.talker.quiet import quiet
 from training.thinker.batch import Batch, collate
 from training.thinker.config import ThinkerSizes
 from training.thinker.model import LanguageModel
@@ -61,10 +62,10 @@ class Disturbance:
 
 
 def load_thinker(workspace: Workspace) -> tuple[LanguageModel, str]:
-    """The newest language model that was trained, frozen, and the stage that it is from."""
+    """The newest language model that was trained, as it is shipped, frozen; and the stage that it is from."""
     found = [name for name in THINKER_STAGES if (workspace.folder / name / "model.safetensors").exists()]
     name = found[0] if found else THINKER_STAGES[-1]
-    weights = workspace.load_weights(name)
+    weights = quiet(workspace.load_weights(name))
     weights = {key.removeprefix(PREFIX): value for key, value in weights.items() if key.startswith(PREFIX)}
     model = LanguageModel(ThinkerSizes(), len(weights["embed_tokens.weight"])).to(workspace.device)
     model.load_state_dict(weights)
