@@ -7,6 +7,7 @@ what light and a cheap camera do. Shades stay within what people still call by t
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -16,7 +17,7 @@ from training.domain.split import Split
 from training.scenes import drawing
 from training.scenes.drawing import Rgb
 from training.scenes.grids import TOKEN_SIDE, Grid
-from training.scenes.things import SHEET, Scene
+from training.scenes.things import SHEET, Scene, Thing
 
 # Half heights of things that are still made out through blur and noise.
 _LEAST_SIZE = 0.12
@@ -51,6 +52,8 @@ _LIGHT = {
     "black": (0.65, 1.1),
 }
 _ANY_LIGHT = (0.65, 1.2)
+# Most of a sensor's noise is in all three colours alike.
+_GRAIN = np.array([[0.9, 0.4, 0.4], [0.4, 0.9, 0.4], [0.4, 0.4, 0.9]], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,44 +128,84 @@ def photograph(
             _draw_thumbs(generator, canvas, matrix, paper, shot.paper_aspect, skin)
     else:
         if generator.random() < 0.6:
-            draw_arms(generator, canvas, matrix, paper, skin, list(shades.values()))
+            sleeve = _room_colour(generator, behind)
+            draw_arms(generator, canvas, matrix, paper, skin, sleeve, behind)
         _draw_things(generator, canvas, matrix, paper, shades, split, edge_share=0.05)
     lens = draw_lens(generator, grid, set(shades))
     return lens.take(canvas, generator)
 
 
+def film(
+    generator: random.Random, split: Split, frames: Sequence[Sequence[Thing]], grid: Grid, aspect: float
+) -> np.ndarray:
+    """Frames of cut-outs that are held into the camera, as `photograph` makes one: uint8
+    `[frame, 28 * rows, 28 * columns, 3]`."""
+    height, width = (side * TOKEN_SIDE * drawing.OVERSAMPLING for side in grid)
+    shades = {
+        colour: drawing.shade(generator, colour) for colour in {one.colour for things in frames for one in things}
+    }
+    avoid = list(shades.values())
+    view = drawing.flat_view(height, width, aspect)
+    behind = room(generator, split, (height, width), avoid, muted=True)
+    if generator.random() < 0.3:
+        _draw_person(generator, behind, view, aspect, avoid)
+    # A hand would stay where the thing is gone.
+    held = all(frames) and generator.random() < 0.6
+    skin, sleeve, seed = generator.choice(_SKINS), _room_colour(generator, avoid), generator.getrandbits(32)
+    styles = {
+        shape: drawing.draw_style(generator, 0.1, unevenness=0.02)
+        for shape in dict.fromkeys(one.shape for things in frames for one in things)
+    }
+    lens = draw_lens(generator, grid, set(shades))
+    shake = generator.uniform(0, 1.5)
+    taken = []
+    for things in frames:
+        canvas = behind.copy()
+        matrix = view.copy()
+        matrix[:2, 2] += generator.gauss(0, shake), generator.gauss(0, shake)
+        if held:
+            draw_arms(random.Random(seed), canvas, matrix, Scene(tuple(things), aspect), skin, sleeve, avoid)
+        for thing in things:
+            drawing.draw_thing(canvas, matrix, thing, aspect, shades[thing.colour], styles[thing.shape])
+        taken.append(lens.take(canvas, generator))
+    return np.stack(taken)
+
+
 @dataclass(frozen=True, eq=False)
 class Lens:
-    """`light`: what is left of the light, float32 `[height, width, colour]`; `kernel`: blur on the canvas, None for a
-    sharp picture; `lift`: grey haze, 0 to 255; `noise`: standard deviation; `quality`: of JPEG, None where perfect."""
+    """`light`: what is left of the light, float32 `[height, width, 3]`; `mixing` `[3, 3]`: white balance and
+    saturation; `blur`: out of focus, in pixels of the canvas; `motion`: a kernel, None where the hand is still; `lift`:
+    grey haze, 0 to 255; `noise`: standard deviation; `quality`: of JPEG, None where it is perfect."""
 
     light: np.ndarray
-    kernel: np.ndarray | None
+    mixing: np.ndarray
+    blur: float
+    motion: np.ndarray | None
     lift: float
-    saturation: float
     noise: float
     quality: int | None
     sharpening: float
 
     def take(self, canvas: np.ndarray, generator: random.Random) -> np.ndarray:
         """The canvas as a picture of its own size; only the noise is drawn anew each time."""
-        if self.kernel is not None:
-            canvas = cv2.filter2D(canvas, -1, self.kernel, borderType=cv2.BORDER_REPLICATE)
+        if self.motion is not None:
+            canvas = cv2.filter2D(canvas, -1, self.motion, borderType=cv2.BORDER_REPLICATE)
+        if self.blur:
+            canvas = cv2.GaussianBlur(canvas, (0, 0), self.blur, borderType=cv2.BORDER_REPLICATE)
         if self.quality is not None:
             _, data = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
             canvas = cv2.imdecode(data, cv2.IMREAD_COLOR)
         pixels = drawing.shrink(canvas).astype(np.float32)
         if self.sharpening:
-            pixels += self.sharpening * (pixels - cv2.GaussianBlur(pixels, (0, 0), 1.2))
-        grey = pixels.mean(2, keepdims=True)
-        pixels = (grey + self.saturation * (pixels - grey)) * self.light
-        pixels = self.lift + pixels * (1 - self.lift / 255)
+            soft = cv2.GaussianBlur(pixels, (0, 0), 1.2)
+            pixels = cv2.addWeighted(pixels, 1 + self.sharpening, soft, -self.sharpening, 0)
+        pixels = cv2.transform(pixels, self.mixing) * self.light
         if self.noise:
             numbers = np.random.Generator(np.random.SFC64(generator.getrandbits(32)))
-            height, width = pixels.shape[:2]
-            pixels += self.noise * numbers.standard_normal((height, width, 1), np.float32)
-            pixels += 0.6 * self.noise * numbers.standard_normal((height, width, 3), np.float32)
-        return np.clip(pixels, 0, 255).astype(np.uint8)
+            grain = numbers.standard_normal(pixels.shape, np.float32)
+            pixels += cv2.transform(grain, self.noise * _GRAIN)
+        pixels += self.lift
+        return np.clip(pixels, 0, 255, out=pixels).astype(np.uint8)
 
 
 def draw_lens(generator: random.Random, grid: Grid, colours: set[str]) -> Lens:
@@ -183,11 +226,16 @@ def draw_lens(generator: random.Random, grid: Grid, colours: set[str]) -> Lens:
     light = generator.uniform(least + depth, most) - depth * np.clip(1 - shade, 0, 1)
     if generator.random() < 0.5:
         light = light * (1 - generator.uniform(0, 0.16) * (across**2 + down**2) / 2)
+    saturation = generator.uniform(0.78, 1.05)
+    mixing = saturation * np.eye(3) + (1 - saturation) / 3
+    lift = generator.uniform(0, 26) if generator.random() < 0.6 else 0.0
+    chance = generator.random()
     return Lens(
-        light=light[..., None].astype(np.float32) * balance,
-        kernel=_blur(generator),
-        lift=generator.uniform(0, 26) if generator.random() < 0.6 else 0.0,
-        saturation=generator.uniform(0.78, 1.05),
+        light=cv2.merge([(light * (1 - lift / 255)).astype(np.float32)] * 3),
+        mixing=(balance[:, None] * mixing).astype(np.float32),
+        blur=generator.uniform(0.5, 2.2) if chance < 0.45 else 0.0,
+        motion=_motion(generator) if chance > 0.7 else None,
+        lift=lift,
         noise=generator.uniform(0.5, 6) if generator.random() < 0.8 else 0.0,
         quality=generator.randint(35, 90) if generator.random() < 0.5 else None,
         sharpening=generator.uniform(0.3, 0.9) if generator.random() < 0.25 else 0.0,
@@ -223,12 +271,17 @@ def room(generator: random.Random, split: Split, size: tuple[int, int], avoid: l
 
 
 def draw_arms(
-    generator: random.Random, canvas: np.ndarray, matrix: np.ndarray, scene: Scene, skin: Rgb, avoid: list[Rgb]
+    generator: random.Random,
+    canvas: np.ndarray,
+    matrix: np.ndarray,
+    scene: Scene,
+    skin: Rgb,
+    sleeve: Rgb,
+    avoid: list[Rgb],
 ) -> None:
     """Behind each thing a hand that holds it from below, none where it would hide another or look like the thing."""
     if min(drawing.contrast(skin, rgb) for rgb in avoid) < _HAND_CONTRAST:
         return
-    sleeve = _room_colour(generator, avoid)
     for thing in scene.shapes:
         x, y, size = drawing.to_plane(thing, scene.aspect)
         others = (drawing.to_plane(other, scene.aspect) for other in scene.shapes if other is not thing)
@@ -299,10 +352,8 @@ def _draw_paper(
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (paper_aspect / 2, 0.5)
     quad = drawing.project(matrix, corners)
     if generator.random() < 0.5:
-        shift = np.array((generator.uniform(-6, 6), generator.uniform(1, 8)))
-        shadow = cv2.fillConvexPoly(np.zeros(canvas.shape[:2], np.uint8), np.int32(quad + shift), 255)
-        share = cv2.blur(shadow, (9, 9))[..., None].astype(np.float32) * (generator.uniform(0.2, 0.5) / 255)
-        canvas[:] = (canvas * (1 - share)).astype(np.uint8)
+        shadow = [int(value) for value in canvas[::16, ::16].mean((0, 1)) * generator.uniform(0.45, 0.75)]
+        drawing.fill(canvas, quad + (generator.uniform(-5, 5), generator.uniform(1, 6)), tuple(shadow))
     drawing.fill(canvas, quad, rgb)
 
 
@@ -359,7 +410,7 @@ def _draw_person(
 ) -> None:
     """Head and shoulders behind what is held up, none where they would look like it."""
     skin, hair, shirt = generator.choice(_SKINS), generator.choice(_HAIRS), _room_colour(generator, avoid)
-    if any(drawing.contrast(own, rgb) < _HAND_CONTRAST for own in (skin, hair) for rgb in avoid):
+    if any(drawing.contrast(own, rgb) < _MUTED_CONTRAST for own in (skin, hair) for rgb in avoid):
         return
     x, y = generator.uniform(-0.35, 0.35) * aspect, generator.uniform(-0.35, 0.0)
     size = generator.uniform(0.14, 0.24)
@@ -374,16 +425,8 @@ def _draw_person(
         drawing.fill(canvas, points, rgb)
 
 
-def _blur(generator: random.Random) -> np.ndarray | None:
-    """Out of focus, or moved along a line; in pixels of the canvas."""
-    chance = generator.random()
-    if chance < 0.3:
-        return None
-    if chance < 0.75:
-        sigma = generator.uniform(0.5, 2.2)
-        side = 2 * math.ceil(2 * sigma) + 1
-        row = cv2.getGaussianKernel(side, sigma)
-        return row @ row.T
+def _motion(generator: random.Random) -> np.ndarray:
+    """A kernel that smears along a line."""
     length = generator.randint(3, 9)
     kernel = np.zeros((length, length), np.float32)
     angle = generator.uniform(0, math.pi)

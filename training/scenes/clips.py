@@ -13,6 +13,7 @@ from training.domain.split import Split
 from training.domain.unknown import UNKNOWN
 from training.domain.words import COLOURS, SOUND_WORDS, number_words, with_article, written
 from training.scenes import drawing
+from training.scenes.camera import film
 from training.scenes.grids import CLIP_GRIDS, TOKEN_SIDE, Grid, draw_aspect, draw_grid
 from training.scenes.things import BEEP, HELD_OUT_PAIRS, Clip, Thing, draw_pair, other_pair
 
@@ -96,13 +97,17 @@ _UNKNOWN = (
 )
 
 
-def clip(generator: random.Random, split: Split, *, kind: str | None = None, grid: Grid | None = None) -> Clip:
+def clip(
+    generator: random.Random, split: Split, *, kind: str | None = None, grid: Grid | None = None, camera: bool = False
+) -> Clip:
     """`kind`: one of KINDS, drawn by their weights where None; `grid`: (rows, columns) of tokens."""
     grid = grid or draw_grid(generator, CLIP_GRIDS)
     aspect = draw_aspect(generator, grid, clip=True)
     kind = kind or draw_kind(generator)
     story, (question, reply) = draw_story(generator, split, kind, aspect)
-    frames = render(generator, split, story, grid, aspect)
+    frames = (
+        film(generator, split, story.frames, grid, aspect) if camera else render(generator, split, story, grid, aspect)
+    )
     return Clip(kind, frames, question, reply, story.word, story.word_start_s, story.pairs, story.motion, aspect)
 
 
