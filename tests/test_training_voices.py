@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from app.chatml.log_mel import log_mel
+from training.domain.exchange import Exchange
 from training.voices import rooms, synthesizers
 from training.voices.bank import MEL_RULES, Bank, Recorded, features_of, write_shard
 from training.voices.mel_augment import augment_mel
+from training.voices.stage import CLIPS_PER_VOICE, Job, record
 
 needs_voices = pytest.mark.skipif(
     not all(shutil.which(name) for name in ("espeak-ng", "flite", "festival")), reason="a synthesizer is not installed"
@@ -62,11 +64,10 @@ def test_no_trained_voice_is_of_an_unseen_timbre_or_a_stranger():
 
 
 def test_the_bank_gives_back_the_features_of_the_app_over_all_shards(tmp_path: Path):
-    exchange_type = pytest.importorskip("training.domain.exchange").Exchange
     texts = ["one", "two", "one"]
     sounds = [voice_like(0.31), voice_like(0.5), voice_like(1.234)]
     clips = [
-        Recorded(exchange_type("say", text, "Yes."), f"espeak/en-us+f{index}", index == 1, features_of(sound))
+        Recorded(Exchange("say", text, "Yes."), f"espeak/en-us+f{index}", index == 1, features_of(sound))
         for index, (text, sound) in enumerate(zip(texts, sounds))
     ]
     write_shard(tmp_path, "train", 0, clips[:2])
@@ -82,7 +83,6 @@ def test_the_bank_gives_back_the_features_of_the_app_over_all_shards(tmp_path: P
 
 
 def test_an_unfinished_shard_is_none(tmp_path: Path):
-    pytest.importorskip("training.domain.exchange")
     (tmp_path / "train_0.mel").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match="voices_in"):
         Bank(tmp_path, "train")
@@ -119,3 +119,20 @@ def test_another_speaker_keeps_the_tempo_that_was_asked_for():
 def test_a_text_without_sound_is_an_error_that_names_it():
     with pytest.raises(synthesizers.SynthesisFailed, match="could not say|silence|no sound"):
         synthesizers.espeak(" ", "en-us")
+
+
+@needs_voices
+def test_festival_as_another_speaker_keeps_its_tempo():
+    shorter, own = synthesizers.festival_batch(["one two three four"] * 2, "ked_diphone", [0.85, 1.0])
+    assert len(shorter) == pytest.approx(len(own), rel=0.06)
+
+
+@needs_voices
+def test_a_job_gives_the_same_clips_whoever_does_it(tmp_path: Path):
+    exchange = Exchange("say", "hello", "Hello.")
+    np.savez(tmp_path / "babble.npz", (voice_like() * 32767).astype(np.int16))
+    job = Job("0/train/0", (exchange, exchange), "train", True, tmp_path / "babble.npz")
+    first, again = record(job), record(job)
+    assert [clip.voice for clip in first] == [clip.voice for clip in again]
+    assert all(np.array_equal(one.mel, other.mel) for one, other in zip(first, again, strict=True))
+    assert len(first) == 2 * CLIPS_PER_VOICE

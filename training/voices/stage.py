@@ -7,7 +7,7 @@ Half of the test and stranger clips are clean, half recorded through rooms and m
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -40,8 +40,9 @@ class Job:
 
     seed: str
     exchanges: tuple[Exchange, ...]
-    # A full name for all of them, or who is drawn for each: "train", "unseen".
+    # A full name for all of them, or who is drawn for each: "train" (other speakers), "trained", "unseen".
     voice: str
+    is_training: bool
     babble_file: Path
 
 
@@ -63,6 +64,18 @@ def add_shard(workspace: Workspace, number: int, num_clips: int) -> None:
     _record(workspace, "train", number, _jobs(workspace, f"train/{number}", texts, "train"), num_clips)
 
 
+def add_stranger_shard(workspace: Workspace, number: int, num_clips: int) -> None:
+    """Training clips by the strangers, as the split "stranger_train": for weights that are shipped, once the strangers
+    have judged those that were trained without them."""
+    num_texts = num_clips // CLIPS_PER_VOICE // len(synthesizers.STRANGERS)
+    jobs = []
+    for voice in synthesizers.STRANGERS:
+        name = f"stranger_train/{number}/{voice}"
+        jobs += _jobs(workspace, name, user_texts(workspace.random(f"{NAME}/{name}"), "train", num_texts), voice)
+    workspace.random(f"{NAME}/stranger_train/{number}").shuffle(jobs)
+    _record(workspace, "stranger_train", number, jobs, num_clips)
+
+
 def _make_test(workspace: Workspace) -> None:
     num_unseen, num_trained = workspace.size(NUM_UNSEEN, 12), workspace.size(NUM_TRAINED, 8)
     texts = user_texts(workspace.random(f"{NAME}/test"), "test", num_unseen + num_trained)
@@ -82,8 +95,9 @@ def _make_stranger(workspace: Workspace) -> None:
 
 def _jobs(workspace: Workspace, name: str, texts: list[Exchange], voice: str) -> list[Job]:
     babble_file = workspace.stage(NAME) / "babble.npz"
+    is_training = name.partition("/")[0].endswith("train")
     return [
-        Job(f"{workspace.seed}/{name}/{start}", tuple(texts[start : start + BATCH]), voice, babble_file)
+        Job(f"{workspace.seed}/{name}/{start}", tuple(texts[start : start + BATCH]), voice, is_training, babble_file)
         for start in range(0, len(texts), BATCH)
     ]
 
@@ -112,13 +126,14 @@ def record(job: Job) -> list[Recorded]:
     with np.load(job.babble_file) as file:
         babble = [file[name].astype(np.float32) / 32768 for name in file.files]
     if job.voice not in ("train", "trained", "unseen"):
-        waves = say_all([exchange.user for exchange in job.exchanges], job.voice)
+        tracts = [draw_tract(random) for _ in job.exchanges] if job.is_training else None
+        waves = say_all([exchange.user for exchange in job.exchanges], job.voice, tracts)
         speakers = [(job.voice, wave) for wave in waves]
     else:
         speakers = [draw_voice(random, exchange.user, job.voice) for exchange in job.exchanges]
     clips = []
     for index, (exchange, (voice, wave)) in enumerate(zip(job.exchanges, speakers)):
-        if job.voice == "train":
+        if job.is_training:
             for _ in range(CLIPS_PER_VOICE):
                 clips.append(Recorded(exchange, voice, False, features_of(rooms.augment(random, wave, babble))))
             continue
@@ -141,14 +156,21 @@ def draw_voice(random: Random, text: str, who: str) -> tuple[str, np.ndarray]:
         return f"flite/{name}", synthesizers.flite(text, name, **speaker)
     timbres = synthesizers.UNSEEN_TIMBRES if who == "unseen" else synthesizers.TRAIN_TIMBRES
     name = synthesizers.draw_espeak_voice(random, timbres)
-    tract = 0.85 * (1.18 / 0.85) ** random.random() if is_other else 1.0
+    tract = draw_tract(random) if is_other else 1.0
     return f"espeak/{name}", synthesizers.espeak(text, name, random.randint(120, 200), random.randint(20, 80), tract)
 
 
-def say_all(texts: list[str], voice: str) -> list[np.ndarray]:
+def draw_tract(random: Random) -> float:
+    """Length of a vocal tract relative to the voice's own."""
+    return 0.85 * (1.18 / 0.85) ** random.random()
+
+
+def say_all(texts: Sequence[str], voice: str, tracts: Sequence[float] | None = None) -> list[np.ndarray]:
+    """Every text by the voice of that full name; with `tracts` as other speakers, one per text."""
     if voice.startswith("festival/"):
-        return synthesizers.festival_batch(texts, voice.removeprefix("festival/"))
-    return [synthesizers.say(text, voice) for text in texts]
+        return synthesizers.festival_batch(texts, voice.removeprefix("festival/"), tracts)
+    tracts = tracts or [1.0] * len(texts)
+    return [synthesizers.say(text, voice, tract) for text, tract in zip(texts, tracts, strict=True)]
 
 
 def _make_babble(workspace: Workspace) -> None:
@@ -164,7 +186,9 @@ def _make_babble(workspace: Workspace) -> None:
 
 def report(workspace: Workspace) -> None:
     figures = {}
-    for split in ("train", "test", "stranger"):
+    for split in ("train", "test", "stranger", "stranger_train"):
+        if not shards(workspace.stage(NAME), split):
+            continue
         bank = Bank(workspace.stage(NAME), split)
         families = Counter(synthesizers.family(voice) for voice in bank.voice)
         figures[split] = {

@@ -5,6 +5,7 @@ import re
 import subprocess
 import tempfile
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -119,24 +120,31 @@ def festival(text: str, voice: str) -> np.ndarray:
     return festival_batch([text], voice)[0]
 
 
-def festival_batch(texts: list[str], voice: str) -> list[np.ndarray]:
-    """The same in one process, because Festival takes most of its time to start."""
+def festival_batch(texts: Sequence[str], voice: str, tracts: Sequence[float] | None = None) -> list[np.ndarray]:
+    """The same in one process, because Festival takes most of its time to start.
+
+    `tracts`: one per text, see `reshape`; the tempo stays (save for the HTS voice, which takes no other).
+    """
+    tracts = tracts or [1.0] * len(texts)
     with tempfile.TemporaryDirectory() as folder:
         lines = [f"(voice_{voice})"]
-        for index, text in enumerate(texts):
+        for index, (text, tract) in enumerate(zip(texts, tracts, strict=True)):
             assert not set(text) & set('"\\'), text
+            lines.append(f"(Parameter.set 'Duration_Stretch {1 / tract:.3f})")
             lines.append(f'(utt.save.wave (utt.synth (Utterance Text "{text}")) "{folder}/{index}.wav" \'riff)')
         script = Path(folder) / "say.scm"
         script.write_text("\n".join(lines))
         _output(["festival", "-b", str(script)], texts[0])
         waves = [_read((Path(folder) / f"{index}.wav").read_bytes(), text) for index, text in enumerate(texts)]
-        return [_trim(reshape(*sound, 1.0), text) for sound, text in zip(waves, texts)]
+        return [_trim(reshape(*sound, tract), text) for sound, tract, text in zip(waves, tracts, texts)]
 
 
-def say(text: str, voice: str) -> np.ndarray:
-    """A voice by its full name ("espeak/en-us+f3"), at its own speed and pitch."""
+def say(text: str, voice: str, tract: float = 1.0) -> np.ndarray:
+    """A voice by its full name ("espeak/en-us+f3"), at its own speed and pitch where `tract` is 1."""
     synthesizer, _, name = voice.partition("/")
-    return {"espeak": espeak, "flite": flite, "festival": festival}[synthesizer](text, name)
+    if synthesizer == "festival":
+        return festival_batch([text], name, [tract])[0]
+    return {"espeak": espeak, "flite": flite}[synthesizer](text, name, tract=tract)
 
 
 def reshape(samples: np.ndarray, sample_rate: int, tract: float) -> np.ndarray:
