@@ -117,7 +117,7 @@ def test_the_page_reads_limits_and_settings(loaded: Tiny) -> None:
     assert vision.video_max_pixels == 15680 and vision.fps == 2.0
     assert spec.defaults.ode_points == export.GENERATION["token2wav_num_steps"]
     assert spec.defaults.talker.repetition_penalty == export.GENERATION["talker_repetition_penalty"]
-    assert spec.voices == ("Stella", "Ross", "Angus") and not spec.is_random
+    assert spec.voices == ("Stella", "Ross", "Angus") and spec.is_micro and not spec.is_random
     assert isinstance(spec.defaults, TurnSettings) and spec.codec_frame_s == 0.02
 
 

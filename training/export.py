@@ -134,6 +134,8 @@ def build_config(tokenizer: PreTrainedTokenizerFast, num_codes: int, num_rows: i
         thinker_config=thinker,
         talker_config=talker,
         token2wav_config={"dit_config": flow.config(num_codes).to_dict(), "bigvgan_config": bigvgan},
+        # The page says what this means.
+        is_micro=True,
     )
 
 

@@ -15,10 +15,12 @@ from app.types.turn import AudioPart, ImagePart, Part, TextPart, VideoPart
 from training.domain.dialogue import dialogue
 from training.domain.exchange import SKILLS, Exchange, exchange
 from training.domain.typed import typed_form
+from training.scenes import questions
 from training.scenes.clips import clip
 from training.scenes.pictures import picture
 from training.scenes.things import BEEP, Clip, Picture
 from training.thinker.config import VIDEO_FPS
+from training.thinker.mixture import can_be_recalled
 from training.voices import rooms, synthesizers
 from training.voices.stage import draw_voice, say_all
 
@@ -124,22 +126,40 @@ def video_order(generator: random.Random, num_cases: int) -> list[Case]:
 
 
 def memories(generator: random.Random, num_cases: int) -> list[Case]:
-    """Half typed, half spoken, each message by another unseen voice; the answers in between are the model's own."""
-    cases = []
-    for index in range(num_cases):
-        is_spoken = index % 2 == 1
-        exchanges = remembering(generator, is_spoken)
-        asks, asker = [], ""
-        for one in exchanges:
-            if is_spoken:
-                ask, asker = spoken_ask(generator, one.user, is_clean=True)
-            else:
-                ask = typed_ask(generator, one)
-            asks.append(ask)
-        last = exchanges[-1]
-        skill = f"{last.skill} {'spoken' if is_spoken else 'typed'}"
-        cases.append(Case(skill, tuple(asks), last.reply, asker))
-    return cases
+    """What was typed, spoken or shown before; the answers in between are the model's own."""
+    makers = (told, heard, shown_before)
+    return [makers[index % len(makers)](generator) for index in range(num_cases)]
+
+
+def told(generator: random.Random) -> Case:
+    exchanges = remembering(generator, spoken=False)
+    return Case(
+        f"{exchanges[-1].skill} typed", tuple(typed_ask(generator, one) for one in exchanges), exchanges[-1].reply
+    )
+
+
+def heard(generator: random.Random) -> Case:
+    """Each message by another unseen voice."""
+    exchanges = remembering(generator, spoken=True)
+    said = [spoken_ask(generator, one.user, is_clean=True) for one in exchanges]
+    return Case(f"{exchanges[-1].skill} spoken", tuple(ask for ask, _ in said), exchanges[-1].reply, said[-1][1])
+
+
+def shown_before(generator: random.Random) -> Case:
+    """A picture with a question, up to two questions about other things, then what the picture was."""
+    while True:
+        shown = picture(generator, "test")
+        if can_be_recalled(shown):
+            break
+    words = typed_question(generator, shown.kind, shown.question, shown.reply)
+    asides = [exchange(generator, "test", spoken=False) for _ in range(generator.choice((0, 1, 2)))]
+    recall = typed_question(generator, "recall", generator.choice(questions.SHOWN_BEFORE), "")
+    asks = [
+        Ask((image_part(shown), TextPart(words)), words),
+        *(typed_ask(generator, one) for one in asides if one.skill != "nothing_to_see"),
+        Ask((TextPart(recall),), recall),
+    ]
+    return Case("shown typed", tuple(asks), questions.shown_before(shown))
 
 
 def remembering(generator: random.Random, spoken: bool) -> list[Exchange]:
