@@ -15,7 +15,7 @@ from app.types.turn import AudioPart, ImagePart, TextPart, VideoPart
 from training.thinker.batch import collate, embed, perceive
 from training.thinker.config import ThinkerSizes, TowerSizes, library_config, token_ids, vocabulary_size
 from training.thinker.decode import greedy
-from training.thinker.model import PIXEL_DEVIATION, PIXEL_MEAN, Thinker, weights_of
+from training.thinker.model import PIXEL_DEVIATION, PIXEL_MEAN, Thinker, num_sound_tokens, weights_of
 from training.thinker.sequence import Conversation, Film, Pixels, Sound, Still, Text, TextEncoder, Voice, patches_of
 
 SYSTEM = "You are a helpful assistant."
@@ -215,6 +215,14 @@ def test_batched_decoding_equals_one_by_one(encode, thinker):
     together = greedy(thinker, prompts, encode, max_new_tokens=8)
     alone = [greedy(thinker, [prompt], encode, max_new_tokens=8)[0] for prompt in prompts]
     assert together == alone
+
+
+@torch.no_grad()
+def test_clips_of_any_length_are_heard_as_each_alone(thinker):
+    mels = [torch.randn(length, 128) for length in (2, 3, 57, 199, 200, 201, 390, 400, 455)]
+    for mel, vectors in zip(mels, thinker.audio_tower(mels)):
+        assert vectors.shape == (num_sound_tokens(len(mel)), SMALL.hidden)
+        assert torch.allclose(vectors, thinker.audio_tower([mel])[0], atol=1e-5), len(mel)
 
 
 def test_only_replies_are_learnt(encode, tokenizer):

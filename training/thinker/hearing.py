@@ -106,7 +106,7 @@ def run(workspace: Workspace) -> None:
         mels = [augment_mel(generator, bank.mel(clip)) for clip in chosen]
         with workspace.autocast():
             loss = speller.loss(thinker.audio_tower(mels), [encode(" " + bank.exchanges[clip].user) for clip in chosen])
-        return loss, {"scale": float(speller.scale), "clips": len(chosen)}
+        return loss, {"scale": float(speller.scale.detach()), "clips": len(chosen)}
 
     def evaluate(num_clips: int = 300) -> dict[str, float]:
         workspace.save_weights(NAME, weights_of(thinker, "audio_tower."))

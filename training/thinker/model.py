@@ -200,8 +200,20 @@ class AudioTower(nn.Module):
 
     def forward(self, mels: list[torch.Tensor]) -> list[torch.Tensor]:
         """Clips `[frame, mel]` to their vectors `[token, hidden]`."""
-        device = self.proj.weight.device
         blocks = [block for mel in mels for block in mel.split(self._block)]
+        found: list[torch.Tensor] = [self.proj.weight.new_zeros(0)] * len(blocks)
+        for indices in groups_by_length([len(block) for block in blocks]):
+            for index, vectors in zip(indices, self._blocks([blocks[index] for index in indices])):
+                found[index] = vectors
+        first, clips = 0, []
+        for mel in mels:
+            last = first + -(-len(mel) // self._block)
+            clips.append(torch.cat(found[first:last]))
+            first = last
+        return clips
+
+    def _blocks(self, blocks: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        device = self.proj.weight.device
         lengths = torch.tensor([len(block) for block in blocks], device=device)
         x = nn.utils.rnn.pad_sequence(blocks, batch_first=True).to(device)
         num_frames = x.shape[1]
@@ -220,9 +232,22 @@ class AudioTower(nn.Module):
         num_pairs = x.shape[1] // 2
         x = x[:, : 2 * num_pairs].unflatten(1, (num_pairs, 2)).mean(2)
         x = self.proj(self.ln_post(x))
-        num_tokens = ((halves - 2) // 2 + 1).clamp(min=0)
-        vectors = x[torch.arange(num_pairs, device=device) < num_tokens[:, None]]
-        return list(vectors.split([num_sound_tokens(len(mel), self._block) for mel in mels]))
+        vectors = x[torch.arange(num_pairs, device=device) < ((halves - 2) // 2 + 1).clamp(min=0)[:, None]]
+        return vectors.split([_block_tokens(len(block)) for block in blocks])
+
+
+def groups_by_length(lengths: list[int]) -> list[list[int]]:
+    """Indices in up to three groups, so that padding costs little: the longest blocks, most of them whole ones, apart
+    from the ends of clips."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    groups: list[list[int]] = []
+    for index in reversed(order):
+        is_near = groups and lengths[index] >= 0.75 * lengths[groups[-1][0]]
+        if groups and (is_near or len(groups) == 3):
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
 
 
 def num_sound_tokens(num_frames: int, block: int = 200) -> int:
