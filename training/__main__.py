@@ -22,7 +22,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, metavar="STAGE", help="run these, done or not")
     parser.add_argument("--until", choices=names, metavar="STAGE", help="stop after this stage")
     parser.add_argument("--steps", nargs="+", type=stage_steps, default=[], metavar="STAGE=N", help="steps of a stage")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="threads of a CPU run; more than one rarely helps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--list", action="store_true", help="list the stages and what is done")
@@ -36,6 +36,15 @@ def stage_steps(text: str) -> tuple[str, int]:
     return name, int(number)
 
 
+def device(text: str) -> torch.device:
+    try:
+        found = torch.device(text)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used here. Choose --device cpu or cuda.") from error
+    return found
+
+
 def done_file(workspace: Workspace, stage: Stage) -> Path:
     return workspace.folder / stage.name / "done.json"
 
@@ -45,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Waiting threads that spin take the core from the one that works.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(args.threads)
-    workspace = Workspace(args.folder, torch.device(args.device), args.seed, args.quick, dict(args.steps))
+    workspace = Workspace(args.folder, args.device, args.seed, args.quick, dict(args.steps))
     for stage in STAGES:
         done = done_file(workspace, stage)
         if args.list:
