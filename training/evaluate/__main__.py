@@ -71,6 +71,8 @@ def evaluate(subject: Subject, args: argparse.Namespace) -> dict:
     digest = figures.weights_digest(args.checkpoint)
     earlier = figures.read_json(path)
     result = earlier if earlier.get("weights") == digest else {}
+    if not result:
+        (args.folder / "evaluation_wrong.jsonl").unlink(missing_ok=True)
     size = sum(file.stat().st_size for file in args.checkpoint.rglob("*") if file.is_file()) / 1e6
     result = figures.merged(result, figures.to_json({"size_mb": Figure(size, 1)}))
     result |= {"weights": digest, "cpu": cpu_name(), "torch": torch.__version__}
