@@ -54,7 +54,7 @@ def upload_dir(config: Config) -> Path:
 
 
 def prepare_environment(config: Config) -> None:
-    """Tells Gradio where its files lie. It serves three folders of the data folder and nothing else."""
+    """Tells Gradio where its files lie. It serves three folders of the data folder, the samples, and nothing else."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ["GRADIO_TEMP_DIR"] = str(upload_dir(config))

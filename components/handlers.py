@@ -174,25 +174,31 @@ class Handlers:
         refused = Follower(self._service, self._page, texts).refused("session_gone", texts("session_new"))
         return self._opened(None, state, request) | {self._page.chat: []} | refused
 
-    def choose(self, event: gr.EventData, request: gr.Request, state: PageState, *values: Any) -> dict:
+    # -- what is being composed ----------------------------------------------------------------------------------------
+
+    def choose(self, event: gr.EventData, uploaded: list[str] | None) -> dict:
         """Puts an example into the composer, to be seen and sent by whoever clicked it."""
-        page, (uploaded, *rest) = self._page, values
-        example = self._examples.find(chosen(event._data))
+        page, example = self._page, self._examples.find(chosen(event._data))
         if example is None:
             return {page.message: gr.skip()}
-        if not example.files:
-            return {page.message: example.text}
-        attached = self._examples.attached(example, uploaded)
-        tray = self.look(request, state, attached, *rest)
-        return {page.message: example.text, page.capture.upload: attached, page.tray: tray}
+        files = {page.capture.upload: self._examples.attached(example, uploaded)} if example.files else {}
+        return {page.message: example.text} | files
 
-    def take_out(self, event: gr.EventData, request: gr.Request, state: PageState, *values: Any) -> dict:
+    def take_out(self, event: gr.EventData, *captured: Any) -> dict:
         """Takes one file out of what is attached."""
-        page, (*captured, video_sound) = self._page, values
         left = without(captured, read_place(event._data))
-        changed = zip(page.capture.all, captured, left, strict=True)
-        news = {widget: value for widget, before, value in changed if value != before}
-        return news | {page.tray: self.look(request, state, *left, video_sound)}
+        changed = zip(self._page.capture.all, captured, left, strict=True)
+        return {widget: value if value != before else gr.skip() for widget, before, value in changed}
+
+    def look(self, request: gr.Request, state: PageState, *values: Any) -> str:
+        """What is attached, and what it would cost."""
+        *captured, video_sound = values
+        message = turn_input("", captured, video_sound)
+
+        def estimate() -> Estimate | None:
+            return self._service.estimate(state.session_id, message) if self._service.ready.is_set() else None
+
+        return tray_html(message, self._probe, estimate, _texts(request))
 
     # -- what the browser tells ----------------------------------------------------------------------------------------
 
@@ -215,16 +221,6 @@ class Handlers:
         if any(record.state == "running" for record in records):
             return unchanged
         return {page.chat: Conversation(texts).of(records), page.timing: waterfall_html(last_timings(records), texts)}
-
-    def look(self, request: gr.Request, state: PageState, *values: Any) -> str:
-        """What is attached, and what it would cost."""
-        *captured, video_sound = values
-        message = turn_input("", captured, video_sound)
-
-        def estimate() -> Estimate | None:
-            return self._service.estimate(state.session_id, message) if self._service.ready.is_set() else None
-
-        return tray_html(message, self._probe, estimate, _texts(request))
 
 
 def bad_banner(words: str) -> str:

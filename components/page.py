@@ -138,14 +138,14 @@ def wire(demo: gr.Blocks, page: Page, handlers: Handlers) -> None:
     demo.unload(handlers.leave)
     page.secret.change(None, page.secret, None, js=KEEP_SECRET_JS, **QUICK)
     _wire_turn(page, handlers)
-    composed = [page.message, page.capture.upload, page.tray]
-    looked_at = [page.state, *page.capture.all, page.video_sound]
+    composed = [page.message, page.capture.upload]
     for listed in (page.welcome, page.asking):
-        listed.choose(handlers.choose, looked_at, composed, trigger_mode="multiple", **CALM)
-    page.tray.take_out(handlers.take_out, looked_at, [*page.capture.all, page.tray], **CALM)
+        listed.choose(handlers.choose, page.capture.upload, composed, trigger_mode="multiple", **CALM)
+    page.tray.take_out(handlers.take_out, page.capture.all, page.capture.all, trigger_mode="multiple", **CALM)
     page.panel_button.click(None, None, None, js=TOGGLE_PANEL_JS, **QUICK)
     reported = [page.chat, page.timing]
     page.player.report(handlers.report, [page.state], reported, trigger_mode="multiple", **CALM)
+    looked_at = [page.state, *page.capture.all, page.video_sound]
     changes = [widget.change for widget in [*page.capture.all, page.video_sound]]
     gr.on(changes, handlers.look, looked_at, page.tray, trigger_mode="always_last", **CALM)
 

@@ -213,6 +213,7 @@ def test_times_count_from_the_users_submit(engine):
 def test_the_loader_reads_everything_from_the_checkpoint(tiny, tiny_checkpoint):
     spec, model = tiny.engine.spec, tiny.model
     assert spec.voices == tuple(model.speaker_map) and spec.has_talker and spec.is_random
+    assert not spec.is_micro
     assert spec.codec_frame_s == 0.02 and spec.output_sample_rate == 24_000
     assert spec.context_length == model.config.thinker_config.text_config.max_position_embeddings
     assert spec.media.vision.image_max_pixels == tiny.processor.image_processor.size["longest_edge"]

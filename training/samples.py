@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from training.scenes import clips, pictures
+from training.scenes import camera, clips, pictures
 from training.scenes.clips import Story
 from training.scenes.things import Scene, Thing
 from training.voices.synthesizers import espeak, flite
@@ -32,6 +32,7 @@ CLIP_S = 4.0
 
 RED_CIRCLE = Scene((Thing("red", "circle", 0.5, 0.5, 0.3),), ASPECT)
 TWO_SHAPES = Scene((Thing("green", "triangle", 0.24, 0.55, 0.17), Thing("blue", "star", 0.68, 0.5, 0.34)), ASPECT)
+HEART = Thing("yellow", "heart", 0.5, 0.5, 0.3)
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Sample:
 SAMPLES = (
     Sample(("red_circle.png",), text="What do you see?"),
     Sample(("two_shapes.png",), text="Which is bigger?"),
+    Sample(("webcam.jpg",), text="What is this?"),
     Sample(("moving.mp4",), text="Which way does it move?"),
     Sample(("word_and_change.mp4",), text="What came first, the word or the change?"),
-    Sample(("who_are_you.wav",), said="who are you"),
     Sample(("twelve_plus_five.wav",), said="what is twelve plus five"),
     Sample(("two_shapes.png", "where_is_the_star.wav"), said="where is the star"),
 )
@@ -59,11 +60,11 @@ def write_samples(folder: Path) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    _write_picture(partial / "red_circle.png", RED_CIRCLE, seed=1)
+    _write_picture(partial / "red_circle.png", RED_CIRCLE, seed=0)
     _write_picture(partial / "two_shapes.png", TWO_SHAPES, seed=5)
+    Image.fromarray(held_up(HEART, seed=4)).save(partial / "webcam.jpg", quality=88)
     _write_clip(partial / "moving.mp4", moving(), seed=6)
     _write_clip(partial / "word_and_change.mp4", word_and_change(), seed=8)
-    _write_sound(partial / "who_are_you.wav", flite("who are you", "slt"))
     _write_sound(partial / "twelve_plus_five.wav", flite("what is twelve plus five", "rms"))
     _write_sound(partial / "where_is_the_star.wav", espeak("where is the star", "en-us"))
     entries = [{key: value for key, value in vars(sample).items() if value} for sample in SAMPLES]
@@ -86,6 +87,16 @@ def word_and_change() -> Story:
     at, num_frames = round(2.5 * CLIP_FPS), round(CLIP_S * CLIP_FPS)
     frames = tuple((circle if index < at else replace(circle, colour="green"),) for index in range(num_frames))
     return Story("change", circle, frames, at=at, to="green", word="hello", word_start_s=0.5)
+
+
+def held_up(thing: Thing, seed: int) -> np.ndarray:
+    """Somebody holds a sheet with the thing on it into a webcam: uint8 `[height, width, 3]`."""
+    generator = random.Random(seed)
+    while True:
+        shot = camera.draw_shot(generator, ASPECT, num_shapes=1)
+        paper = Scene((thing,), shot.paper_aspect)
+        if shot.on_paper and camera.seen(paper, shot, ASPECT) is not None:
+            return camera.photograph(generator, "train", paper, shot, GRID, ASPECT)
 
 
 def _write_picture(path: Path, scene: Scene, seed: int) -> None:
