@@ -1,11 +1,15 @@
 """The stage `hearing`: the audio tower alone spells what is said, its letters being the word vectors (CTC).
 
-The classes are rows of the language model's embedding table, which stays as it is; blank is the row of `<|AUDIO|>`. No
-alignment is needed, and the tower's vectors come to lie where the language model looks for words.
+The classes are rows of the language model's embedding table, which stays as it is; blank is the row of `<|AUDIO|>`. The
+tower's vectors thus come to lie where the language model looks for words.
+
+CTC alone does not get off the ground on thousands of voices in noise. So it begins with the voice that is heard most,
+undisturbed, and with a guess at which token is said when (letters spread evenly over the loud part, the flat start of
+older recognizers); voices and disturbances join and the guess is dropped bit by bit.
 """
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -22,8 +26,11 @@ from training.voices.mel_augment import augment_mel
 from training.workspace import Workspace
 
 NAME = "hearing"
-NUM_STEPS = 3000
-CLIPS_PER_STEP = 48
+NUM_STEPS = 4000
+CLIPS_PER_STEP = 24
+# Of the steps, until all voices have joined, and until nothing is guessed any more.
+JOINING_SHARE = 0.3
+GUESSING_SHARE = 0.25
 LEARNING_RATE = 3e-3
 SCALE_LEARNING_RATE = 1e-2
 EVALUATE_EVERY_S = 300.0
@@ -64,6 +71,16 @@ class Speller(nn.Module):
             zero_infinity=True,
         )
 
+    def guess_loss(
+        self, vectors: Sequence[torch.Tensor], targets: Sequence[Sequence[int]], guesses: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        """Cross entropy with a guessed place in `targets` for every vector, -1 where there is silence."""
+        logits = F.linear(torch.cat(list(vectors)), self.rows) * self.scale
+        classes = []
+        for ids, places in zip(targets, guesses):
+            classes.append(torch.tensor([*self.classes(ids), 0])[places])
+        return F.cross_entropy(logits.float(), torch.cat(classes).to(logits.device))
+
     @torch.no_grad()
     def spell(self, vectors: torch.Tensor) -> list[int]:
         """The likeliest ids of one clip, repetitions and silence left out."""
@@ -82,7 +99,38 @@ def open_bank(workspace: Workspace, split: str) -> Bank:
     return Bank(workspace.stage("voices_in"), split)
 
 
+def guess_places(mel: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    """Which token of a clip `[frame, mel]` each of the tower's vectors may belong to, int64 `[vector]`, -1 for silence.
+
+    `lengths`: letters of each token.
+    """
+    places = torch.full((num_sound_tokens(len(mel)),), -1)
+    level = mel.mean(1)
+    ordered = level.sort().values
+    quiet, loud = ordered[len(ordered) // 10], ordered[-max(1, len(ordered) // 10)]
+    is_loud = (level > quiet + 0.35 * (loud - quiet)).nonzero()[:, 0]
+    if len(is_loud) == 0:
+        return places
+    # A vector takes four frames.
+    first, last = int(is_loud[0]) / 4, min(len(places), int(is_loud[-1]) / 4 + 1)
+    done = 0
+    for index, length in enumerate(lengths):
+        start = first + (last - first) * done / sum(lengths)
+        done += length
+        end = first + (last - first) * done / sum(lengths)
+        places[round(start) : max(round(start) + 1, round(end))] = index
+    return places
+
+
+def easy_first(bank: Bank) -> list[int]:
+    """Clips by voice, those of the voices that are heard most before all others."""
+    count = Counter(bank.voice)
+    order = [index for index in range(len(bank)) if num_sound_tokens(bank.num_frames[index]) > 0]
+    return sorted(order, key=lambda index: (-count[bank.voice[index]], bank.voice[index]))
+
+
 def run(workspace: Workspace) -> None:
+    """Writes `audio_tower.*` weights."""
     tokenizer = load(workspace)
     encode = TextEncoder(tokenizer)
     thinker = Thinker(ThinkerSizes(), vocabulary_size(tokenizer)).to(workspace.device)
@@ -94,19 +142,28 @@ def run(workspace: Workspace) -> None:
     optimizers = make_optimizers(named, LEARNING_RATE)
     optimizers[-1].add_param_group({"params": [speller.scale], "lr": SCALE_LEARNING_RATE})
     generator = workspace.random(NAME)
-    # Clips of similar length share a batch; too short ones cannot hold their words.
-    order = sorted(
-        (index for index in range(len(bank)) if num_sound_tokens(bank.num_frames[index]) > 0),
-        key=lambda index: bank.num_frames[index],
-    )
+    order = easy_first(bank)
+    most_heard = sum(voice == bank.voice[order[0]] for voice in bank.voice)
+    num_steps = workspace.steps(NAME, NUM_STEPS, 4)
+    joined = Joined(bank, order)
 
     def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
-        first = generator.randrange(max(1, len(order) - CLIPS_PER_STEP + 1))
-        chosen = order[first : first + CLIPS_PER_STEP]
-        mels = [augment_mel(generator, bank.mel(clip)) for clip in chosen]
+        share = min(1.0, index / max(1, JOINING_SHARE * num_steps))
+        chosen = joined.draw(generator, round(most_heard + share * (len(order) - most_heard)), CLIPS_PER_STEP)
+        mels = [bank.mel(clip) for clip in chosen]
+        mels = [augment_mel(generator, mel) if generator.random() < share else mel for mel in mels]
+        targets = [encode(" " + bank.exchanges[clip].user) for clip in chosen]
+        guessed = max(0.0, 1.0 - index / max(1, GUESSING_SHARE * num_steps))
         with workspace.autocast():
-            loss = speller.loss(thinker.audio_tower(mels), [encode(" " + bank.exchanges[clip].user) for clip in chosen])
-        return loss, {"scale": float(speller.scale.detach()), "clips": len(chosen)}
+            vectors = thinker.audio_tower(mels)
+            loss = speller.loss(vectors, targets)
+            figures = {"spelling": float(loss.detach()), "clips": len(chosen)}
+            if guessed:
+                guesses = [guess_places(mel, letters(encode, ids)) for mel, ids in zip(mels, targets)]
+                guess = speller.guess_loss(vectors, targets, guesses)
+                figures["guess"] = float(guess.detach())
+                loss = guessed * guess + (1 - guessed) * loss
+        return loss, figures | {"scale": float(speller.scale.detach())}
 
     def evaluate(num_clips: int = 300) -> dict[str, float]:
         workspace.save_weights(NAME, weights_of(thinker, "audio_tower."))
@@ -123,13 +180,34 @@ def run(workspace: Workspace) -> None:
     training = Training(
         workspace,
         NAME,
-        workspace.steps(NAME, NUM_STEPS, 4),
+        num_steps,
         state,
         evaluate=lambda: {key: value for key, value in evaluate().items() if "/" not in key},
         evaluate_every_s=EVALUATE_EVERY_S,
     )
     training.run(step)
     workspace.save_report(NAME, evaluate(3000))
+
+
+class Joined:
+    """Draws clips of similar length out of the first ones of an order that grows."""
+
+    def __init__(self, bank: Bank, order: Sequence[int]) -> None:
+        self._bank = bank
+        self._order = order
+        self._by_length: list[int] = []
+
+    def draw(self, generator: random.Random, number: int, size: int) -> list[int]:
+        # Sorting anew costs little when the pool has grown by a twentieth.
+        if not self._by_length or number > 1.05 * len(self._by_length) or number == len(self._order):
+            if number != len(self._by_length):
+                self._by_length = sorted(self._order[:number], key=lambda index: self._bank.num_frames[index])
+        first = generator.randrange(max(1, len(self._by_length) - size + 1))
+        return self._by_length[first : first + size]
+
+
+def letters(encode: TextEncoder, ids: Sequence[int]) -> list[int]:
+    return [max(1, len(encode.tokenizer.decode([id_]).strip())) for id_ in ids]
 
 
 @torch.no_grad()
