@@ -201,8 +201,11 @@ class AudioTower(nn.Module):
     def forward(self, mels: list[torch.Tensor]) -> list[torch.Tensor]:
         """Clips `[frame, mel]` to their vectors `[token, hidden]`."""
         blocks = [block for mel in mels for block in mel.split(self._block)]
-        found: list[torch.Tensor] = [self.proj.weight.new_zeros(0)] * len(blocks)
-        for indices in groups_by_length([len(block) for block in blocks]):
+        found = [self.proj.weight.new_zeros(0, self.proj.out_features)] * len(blocks)
+        # The end of a clip may be too short for a token.
+        heard = [index for index, block in enumerate(blocks) if _block_tokens(len(block))]
+        for group in groups_by_length([len(blocks[index]) for index in heard]):
+            indices = [heard[place] for place in group]
             for index, vectors in zip(indices, self._blocks([blocks[index] for index in indices])):
                 found[index] = vectors
         first, clips = 0, []
