@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from tests.browser.chromium import AUTOPLAY, DESKTOP, PHONE, Console, device_flags, open_context, start_chromium
 from tests.browser.devices import write_camera, write_microphone
@@ -16,6 +16,8 @@ ARTIFACTS = Path(__file__).parents[1] / ".artifacts"
 
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
+    # A busy machine with two cores needs more than the default 5 s to draw a message.
+    expect.set_options(timeout=30_000)
     with sync_playwright() as started:
         yield started
 
