@@ -21,6 +21,7 @@ from training.speech.reply_voices import SAMPLE_RATE, VOICES, speak
 Measured = tuple[dict[str, Figure], list[dict]]
 # So many replies teach the judge of spoken answers how one talks here.
 NUM_HABITS = 3000
+MIN_OPEN_WORDS = 6
 Text = tuple[str, tuple[Part, ...]]
 
 
@@ -117,8 +118,9 @@ def reply_set(number: int) -> list[Text]:
 
 
 def open_set(number: int) -> list[Text]:
+    """Whole sentences: of fragments such as "A closed shop." the judge hears half even when the original says them."""
     generator = random.Random(f"{sets.SEED}/open_text")
-    found = [text for text in sentences("test") if can_be_heard(text)]
+    found = [text for text in sentences("test") if len(words_of(text)) >= MIN_OPEN_WORDS and can_be_heard(text)]
     return [(text, ()) for text in generator.sample(found, min(number, len(found)))]
 
 
