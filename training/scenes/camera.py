@@ -111,7 +111,7 @@ def photograph(
     height, width = (side * TOKEN_SIDE * drawing.OVERSAMPLING for side in grid)
     view = drawing.flat_view(height, width, aspect)
     matrix = view @ shot.matrix
-    shades = {colour: drawing.shade(generator, colour) for colour in {thing.colour for thing in paper.things}}
+    shades = {colour: drawing.shade(generator, colour) for colour in sorted({thing.colour for thing in paper.things})}
     if paper.sheet is not None:
         sheet_rgb = shades[paper.sheet.colour]
     else:
@@ -142,7 +142,8 @@ def film(
     `[frame, 28 * rows, 28 * columns, 3]`."""
     height, width = (side * TOKEN_SIDE * drawing.OVERSAMPLING for side in grid)
     shades = {
-        colour: drawing.shade(generator, colour) for colour in {one.colour for things in frames for one in things}
+        colour: drawing.shade(generator, colour)
+        for colour in sorted({one.colour for things in frames for one in things})
     }
     avoid = list(shades.values())
     view = drawing.flat_view(height, width, aspect)

@@ -128,7 +128,7 @@ def draw_story(generator: random.Random, split: Split, kind: str, aspect: float)
 def render(generator: random.Random, split: Split, story: Story, grid: Grid, aspect: float) -> np.ndarray:
     """uint8 `[frame, 28 * rows, 28 * columns, 3]`."""
     height, width = (side * TOKEN_SIDE * drawing.OVERSAMPLING for side in grid)
-    colours = {thing.colour for things in story.frames for thing in things}
+    colours = sorted({thing.colour for things in story.frames for thing in things})
     shades = {colour: drawing.shade(generator, colour) for colour in colours}
     empty = np.empty((height, width, 3), np.uint8)
     drawing.fill_background(generator, split, empty, drawing.background(generator, list(shades.values())))

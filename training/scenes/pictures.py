@@ -82,7 +82,7 @@ def render(generator: random.Random, split: Split, scene: Scene, grid: Grid) -> 
     """uint8 `[28 * rows, 28 * columns, 3]`."""
     height, width = (side * TOKEN_SIDE * drawing.OVERSAMPLING for side in grid)
     canvas = np.empty((height, width, 3), np.uint8)
-    shades = {colour: drawing.shade(generator, colour) for colour in {thing.colour for thing in scene.things}}
+    shades = {colour: drawing.shade(generator, colour) for colour in sorted({thing.colour for thing in scene.things})}
     if scene.sheet is not None:
         drawing.fill_background(generator, split, canvas, shades[scene.sheet.colour])
         return drawing.shrink(canvas)
