@@ -16,6 +16,7 @@ from training.speech import flow, vocoder
 from training.speech.reply_voices import SAMPLE_RATE, VOICES
 from training.talker.layout import SPEAKER_TOKENS
 from training.talker.model import NUM_CODEC_IDS, SIZES
+from training.talker.quiet import quiet
 from training.thinker.config import library_config as thinker_config
 from training.workspace import DEFAULT_FOLDER, Workspace
 
@@ -88,10 +89,9 @@ def assemble(workspace: Workspace, tokenizer: PreTrainedTokenizerFast) -> Qwen2_
     """The model on the CPU, float32, with the weights of every stage."""
     parts = {name: workspace.load_weights(name) for name in ("joint", "flow", "vocoder")}
     num_codes = len(parts["flow"]["text_embed.codec_embed.weight"]) - 1
-    thinker = parts["joint"]
+    thinker = quiet(parts["joint"])
     num_rows = len(thinker["model.embed_tokens.weight"])
     model = Qwen2_5OmniForConditionalGeneration(build_config(tokenizer, num_codes, num_rows)).eval()
-    thinker.setdefault("lm_head.weight", thinker["model.embed_tokens.weight"])
     # Never read: the library places the sound's end marks by token, yet every checkpoint has it.
     unused = "audio_tower.audio_bos_eos_token.weight"
     thinker.setdefault(unused, torch.zeros_like(model.thinker.audio_tower.audio_bos_eos_token.weight))
@@ -110,7 +110,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast, num_codes: int, num_rows: i
     """
     media_ids = media_token_ids(tokenizer)
     thinker = thinker_config(tokenizer, num_rows=num_rows).to_dict()
-    # Trained tied, stored twice for 1 MB: versions of the library differ in where they look for the flag.
+    # Trained tied, stored twice for 1 MB: the head is louder than the table, see `training.talker.quiet`.
     thinker["tie_word_embeddings"] = thinker["text_config"]["tie_word_embeddings"] = False
     talker = {
         "vocab_size": NUM_CODEC_IDS,
