@@ -14,6 +14,7 @@ from app.types.media import Audio, Image, MediaRules, Video, VisionRules
 from app.types.turn import AudioPart, ImagePart, TextPart, VideoPart
 from training.thinker.batch import collate, embed, perceive
 from training.thinker.config import ThinkerSizes, TowerSizes, library_config, token_ids, vocabulary_size
+from training.thinker.curriculum import guess_places
 from training.thinker.decode import greedy
 from training.thinker.model import PIXEL_DEVIATION, PIXEL_MEAN, Thinker, num_sound_tokens, weights_of
 from training.thinker.sequence import Conversation, Film, Pixels, Sound, Still, Text, TextEncoder, Voice, patches_of
@@ -232,3 +233,10 @@ def test_only_replies_are_learnt(encode, tokenizer):
     conversation.reply("Good morning.")
     learnt = [id_ for id_, is_learnt in zip(conversation.ids, conversation.is_learnt) if is_learnt]
     assert tokenizer.decode(learnt) == "Good morning.<|im_end|>"
+
+
+def test_guessed_places_follow_each_other_in_the_loud_part():
+    mel = torch.full((120, 128), -1.0)
+    mel[40:100] = 0.5
+    places = guess_places(mel, [3, 6, 3])
+    assert places.tolist() == [-1] * 10 + [0] * 4 + [1] * 8 + [2] * 4 + [-1] * 4

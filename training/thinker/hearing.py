@@ -2,14 +2,10 @@
 
 The classes are rows of the language model's embedding table, which stays as it is; blank is the row of `<|AUDIO|>`. The
 tower's vectors thus come to lie where the language model looks for words.
-
-CTC alone does not get off the ground on thousands of voices in noise. So it begins with the voice that is heard most,
-undisturbed, and with a guess at which token is said when (letters spread evenly over the loud part, the flat start of
-older recognizers); voices and disturbances join and the guess is dropped bit by bit.
 """
 
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -18,7 +14,8 @@ from torch import nn
 
 from training.loop import Training, make_optimizers
 from training.thinker.config import ThinkerSizes, vocabulary_size
-from training.thinker.model import Thinker, num_sound_tokens, weights_of
+from training.thinker.curriculum import Curriculum, guess_places
+from training.thinker.model import Thinker, weights_of
 from training.thinker.sequence import TextEncoder
 from training.tokenizer import load
 from training.voices.bank import Bank
@@ -28,9 +25,6 @@ from training.workspace import Workspace
 NAME = "hearing"
 NUM_STEPS = 4000
 CLIPS_PER_STEP = 24
-# Of the steps, until all voices have joined, and until nothing is guessed any more.
-JOINING_SHARE = 0.3
-GUESSING_SHARE = 0.25
 LEARNING_RATE = 3e-3
 SCALE_LEARNING_RATE = 1e-2
 EVALUATE_EVERY_S = 300.0
@@ -73,13 +67,17 @@ class Speller(nn.Module):
 
     def guess_loss(
         self, vectors: Sequence[torch.Tensor], targets: Sequence[Sequence[int]], guesses: Sequence[torch.Tensor]
-    ) -> torch.Tensor:
-        """Cross entropy with a guessed place in `targets` for every vector, -1 where there is silence."""
+    ) -> tuple[torch.Tensor, float]:
+        """Cross entropy with a guessed place in `targets` for every vector, -1 where there is silence; and the share of
+        the places that hold a token which are found as guessed."""
         logits = F.linear(torch.cat(list(vectors)), self.rows) * self.scale
         classes = []
         for ids, places in zip(targets, guesses):
             classes.append(torch.tensor([*self.classes(ids), 0])[places])
-        return F.cross_entropy(logits.float(), torch.cat(classes).to(logits.device))
+        wanted = torch.cat(classes).to(logits.device)
+        is_said = wanted > 0
+        right = (logits.argmax(-1) == wanted)[is_said].float().mean() if bool(is_said.any()) else torch.zeros(())
+        return F.cross_entropy(logits.float(), wanted), float(right)
 
     @torch.no_grad()
     def spell(self, vectors: torch.Tensor) -> list[int]:
@@ -99,36 +97,6 @@ def open_bank(workspace: Workspace, split: str) -> Bank:
     return Bank(workspace.stage("voices_in"), split)
 
 
-def guess_places(mel: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
-    """Which token of a clip `[frame, mel]` each of the tower's vectors may belong to, int64 `[vector]`, -1 for silence.
-
-    `lengths`: letters of each token.
-    """
-    places = torch.full((num_sound_tokens(len(mel)),), -1)
-    level = mel.mean(1)
-    ordered = level.sort().values
-    quiet, loud = ordered[len(ordered) // 10], ordered[-max(1, len(ordered) // 10)]
-    is_loud = (level > quiet + 0.35 * (loud - quiet)).nonzero()[:, 0]
-    if len(is_loud) == 0:
-        return places
-    # A vector takes four frames.
-    first, last = int(is_loud[0]) / 4, min(len(places), int(is_loud[-1]) / 4 + 1)
-    done = 0
-    for index, length in enumerate(lengths):
-        start = first + (last - first) * done / sum(lengths)
-        done += length
-        end = first + (last - first) * done / sum(lengths)
-        places[round(start) : max(round(start) + 1, round(end))] = index
-    return places
-
-
-def easy_first(bank: Bank) -> list[int]:
-    """Clips by voice, those of the voices that are heard most before all others."""
-    count = Counter(bank.voice)
-    order = [index for index in range(len(bank)) if num_sound_tokens(bank.num_frames[index]) > 0]
-    return sorted(order, key=lambda index: (-count[bank.voice[index]], bank.voice[index]))
-
-
 def run(workspace: Workspace) -> None:
     """Writes `audio_tower.*` weights."""
     tokenizer = load(workspace)
@@ -142,28 +110,25 @@ def run(workspace: Workspace) -> None:
     optimizers = make_optimizers(named, LEARNING_RATE)
     optimizers[-1].add_param_group({"params": [speller.scale], "lr": SCALE_LEARNING_RATE})
     generator = workspace.random(NAME)
-    order = easy_first(bank)
-    most_heard = sum(voice == bank.voice[order[0]] for voice in bank.voice)
     num_steps = workspace.steps(NAME, NUM_STEPS, 4)
-    joined = Joined(bank, order)
+    curriculum = Curriculum(bank, num_steps)
 
     def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
-        share = min(1.0, index / max(1, JOINING_SHARE * num_steps))
-        chosen = joined.draw(generator, round(most_heard + share * (len(order) - most_heard)), CLIPS_PER_STEP)
+        chosen = curriculum.draw(generator, CLIPS_PER_STEP)
         mels = [bank.mel(clip) for clip in chosen]
-        mels = [augment_mel(generator, mel) if generator.random() < share else mel for mel in mels]
+        mels = [augment_mel(generator, mel) if generator.random() < curriculum.share else mel for mel in mels]
         targets = [encode(" " + bank.exchanges[clip].user) for clip in chosen]
-        guessed = max(0.0, 1.0 - index / max(1, GUESSING_SHARE * num_steps))
+        figures = {"clips": len(chosen), "joined": curriculum.share, "scale": float(speller.scale.detach())}
         with workspace.autocast():
             vectors = thinker.audio_tower(mels)
-            loss = speller.loss(vectors, targets)
-            figures = {"spelling": float(loss.detach()), "clips": len(chosen)}
-            if guessed:
+            if curriculum.is_guessing:
                 guesses = [guess_places(mel, letters(encode, ids)) for mel, ids in zip(mels, targets)]
-                guess = speller.guess_loss(vectors, targets, guesses)
-                figures["guess"] = float(guess.detach())
-                loss = guessed * guess + (1 - guessed) * loss
-        return loss, figures | {"scale": float(speller.scale.detach())}
+                loss, right = speller.guess_loss(vectors, targets, guesses)
+                curriculum.guessed(right, index)
+                return loss, figures | {"guessed right": right}
+            loss = speller.loss(vectors, targets)
+        curriculum.spelled(float(loss.detach()), index)
+        return loss, figures | {"spelling": float(loss.detach())}
 
     def evaluate(num_clips: int = 300) -> dict[str, float]:
         workspace.save_weights(NAME, weights_of(thinker, "audio_tower."))
@@ -175,7 +140,7 @@ def run(workspace: Workspace) -> None:
                 figures |= error_rates(thinker, speller, encode, banks[split], split, workspace.size(num_clips, 20))
         return figures
 
-    state = {"tower": thinker.audio_tower, "speller": speller}
+    state = {"tower": thinker.audio_tower, "speller": speller, "curriculum": curriculum}
     state |= {f"optimizer {number}": part for number, part in enumerate(optimizers)}
     training = Training(
         workspace,
@@ -187,23 +152,6 @@ def run(workspace: Workspace) -> None:
     )
     training.run(step)
     workspace.save_report(NAME, evaluate(3000))
-
-
-class Joined:
-    """Draws clips of similar length out of the first ones of an order that grows."""
-
-    def __init__(self, bank: Bank, order: Sequence[int]) -> None:
-        self._bank = bank
-        self._order = order
-        self._by_length: list[int] = []
-
-    def draw(self, generator: random.Random, number: int, size: int) -> list[int]:
-        # Sorting anew costs little when the pool has grown by a twentieth.
-        if not self._by_length or number > 1.05 * len(self._by_length) or number == len(self._order):
-            if number != len(self._by_length):
-                self._by_length = sorted(self._order[:number], key=lambda index: self._bank.num_frames[index])
-        first = generator.randrange(max(1, len(self._by_length) - size + 1))
-        return self._by_length[first : first + size]
 
 
 def letters(encode: TextEncoder, ids: Sequence[int]) -> list[int]:
