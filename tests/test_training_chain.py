@@ -73,3 +73,11 @@ def test_a_wrong_flag_gets_a_sentence(flags, sentence):
     command = [sys.executable, "-m", "training", *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and sentence in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("module", [["training", "--only", "hearing"], ["training.export"]])
+def test_a_stage_that_has_to_run_first_is_named(module, tmp_path):
+    command = [sys.executable, "-m", *module, "--folder", str(tmp_path / "empty")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0 and "run the stage 'tokenizer' first" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr

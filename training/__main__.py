@@ -2,7 +2,7 @@
 
 import argparse
 import json
-import os
+import sys
 import time
 from pathlib import Path
 
@@ -51,8 +51,6 @@ def done_file(workspace: Workspace, stage: Stage) -> Path:
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
-    # Waiting threads that spin take the core from the one that works.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(args.threads)
     workspace = Workspace(args.folder, args.device, args.seed, args.quick, dict(args.steps))
     for stage in STAGES:
@@ -65,7 +63,10 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"== {stage.name}: {stage.purpose}", flush=True)
         torch.manual_seed(args.seed)
         started = time.monotonic()
-        stage.run()(workspace)
+        try:
+            stage.run()(workspace)
+        except FileNotFoundError as error:
+            sys.exit(f"{stage.name}: {error}")
         workspace.stage(stage.name)
         done.write_text(json.dumps({"seconds": round(time.monotonic() - started, 1), "quick": args.quick}) + "\n")
         if stage.name == args.until:

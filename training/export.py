@@ -18,6 +18,7 @@ from training.talker.layout import SPEAKER_TOKENS
 from training.talker.model import NUM_CODEC_IDS, SIZES
 from training.talker.quiet import quiet
 from training.thinker.config import library_config as thinker_config
+from training.tokenizer import load as load_tokenizer
 from training.workspace import DEFAULT_FOLDER, Workspace
 
 NAME = "export"
@@ -58,7 +59,7 @@ def write_checkpoint(workspace: Workspace, folder: Path) -> None:
     # It warns of the default ids of an empty configuration, on the way to the right ones.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(workspace.folder / "tokenizer")
+    tokenizer = load_tokenizer(workspace)
     model = assemble(workspace, tokenizer).to(torch.bfloat16)
     for name, value in GENERATION.items():
         setattr(model.generation_config, name, value)
@@ -159,8 +160,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="the training run")
     parser.add_argument("--to", type=Path, default=SHIPPED, help="where the checkpoint goes, replacing what is there")
     args = parser.parse_args(arguments)
-    workspace = Workspace(args.folder)
-    write_checkpoint(workspace, args.to)
+    try:
+        write_checkpoint(Workspace(args.folder), args.to)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
     print(f"{args.to}: {size_mb(args.to):.1f} MB")
 
 

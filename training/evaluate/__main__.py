@@ -5,14 +5,15 @@ Figures of the same weights that were measured before are kept, so groups can be
 
 import argparse
 import json
-import os
 import platform
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from transformers.utils import logging as transformers_logging
 
+from app.errors import DemoError
 from training.evaluate import answers, figures, sets, talk
 from training.evaluate.figures import Figure
 from training.evaluate.subject import Subject
@@ -51,12 +52,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
-    # Waiting threads that spin take the core from the one that works.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(1)
     transformers_logging.disable_progress_bar()
+    try:
+        subject = Subject(args.checkpoint)
+    except DemoError as error:
+        sys.exit(str(error))
     args.folder.mkdir(parents=True, exist_ok=True)
-    subject = Subject(args.checkpoint)
     try:
         result = evaluate(subject, args)
     finally:
