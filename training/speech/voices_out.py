@@ -64,7 +64,7 @@ def run(workspace: Workspace) -> None:
 
 def record_open_text(workspace: Workspace) -> None:
     random = workspace.random(NAME)
-    train = random.sample(sentences("train"), workspace.size(2500, 24))
+    train = random.sample(sentences("train"), workspace.size(5000, 24))
     test = random.sample(sentences("test"), workspace.size(80, 8))
     record(workspace.stage(NAME), "open", train, test)
 

@@ -1,7 +1,6 @@
-"""How hearing begins: few voices and guessed places first, more as they are understood; knows no model."""
+"""How hearing begins: few voices, undisturbed, and guessed places first, more as they are understood; knows no model."""
 
 import random
-from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -23,8 +22,8 @@ MEMORY = 0.95
 class Curriculum:
     """Which clips are drawn at a step, and whether their words' places are still guessed.
 
-    CTC alone does not get off the ground on thousands of voices in noise: it settles on silence. So it begins with the
-    voice that is heard most, undisturbed, and with a guess at which token is said when. Has a `state_dict`, so that a
+    CTC alone does not get off the ground on thousands of voices in noise: it settles on silence. So it begins with
+    the clean clips of a few voices, and with a guess at which token is said when. Has a `state_dict`, so that a
     resumed run goes on with it.
     """
 
@@ -32,7 +31,7 @@ class Curriculum:
         self._bank = bank
         self._num_steps = max(1, num_steps)
         self._order = easy_first(bank)
-        self._first = sum(bank.voice[index] == bank.voice[self._order[0]] for index in self._order)
+        self._first = max(1, sum(bank.is_clean[index] for index in self._order))
         self._number = self._first
         self._right = 0.0
         self._loss = 10.0
@@ -84,10 +83,10 @@ class Curriculum:
 
 
 def easy_first(bank: Bank) -> list[int]:
-    """Clips by voice, those of the voices that are heard most before all others."""
-    count = Counter(bank.voice)
+    """The clean clips before all others, both in an order of their own."""
     order = [index for index in range(len(bank)) if num_sound_tokens(bank.num_frames[index]) > 0]
-    return sorted(order, key=lambda index: (-count[bank.voice[index]], bank.voice[index]))
+    random.Random(0).shuffle(order)
+    return sorted(order, key=lambda index: not bank.is_clean[index])
 
 
 def guess_places(mel: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:

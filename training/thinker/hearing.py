@@ -24,7 +24,7 @@ from training.workspace import Workspace
 
 NAME = "hearing"
 NUM_STEPS = 4000
-CLIPS_PER_STEP = 24
+CLIPS_PER_STEP = 32
 LEARNING_RATE = 3e-3
 SCALE_LEARNING_RATE = 1e-2
 EVALUATE_EVERY_S = 300.0

@@ -1,6 +1,7 @@
 """Stage: the bank of recorded users in splits train, test and stranger; knows nothing of what learns from it.
 
-train: trained timbres of espeak-ng and speakers made of Flite's clustergen voices. test: held-out texts, three quarters
+train: a first shard of a few voices as they are, undisturbed, for hearing to begin with; then trained timbres of
+espeak-ng and speakers made of Flite's clustergen voices, through rooms and microphones. test: held-out texts, three quarters
 by timbres that training never hears. stranger: held-out texts by synthesizers that training never hears.
 Half of the test and stranger clips are clean, half recorded through rooms and microphones.
 """
@@ -24,10 +25,12 @@ from training.workspace import Workspace
 
 NAME = "voices_in"
 # Clips per shard of training; another number here (or `add_shard`) adds to a bank that is there.
-TRAIN_SHARDS = (12_000, 14_000, 14_000)
+NUM_FIRST = 8_000
+TRAIN_SHARDS = (16_000, 16_000)
 CLIPS_PER_VOICE = 2
 ESPEAK_SHARE = 0.55
 NUM_UNSEEN, NUM_TRAINED, NUM_PER_STRANGER = 1_100, 400, 100
+DRAWN = ("first", "train", "trained", "unseen")
 # Texts that one process says at a time; Festival says them in one run.
 BATCH = 20
 NUM_PROCESSES = 2
@@ -40,7 +43,8 @@ class Job:
 
     seed: str
     exchanges: tuple[Exchange, ...]
-    # A full name for all of them, or who is drawn for each: "train" (other speakers), "trained", "unseen".
+    # A full name for all of them, or who is drawn for each: "first" (few voices, undisturbed), "train" (other
+    # speakers), "trained", "unseen".
     voice: str
     is_training: bool
     babble_file: Path
@@ -48,13 +52,20 @@ class Job:
 
 def run(workspace: Workspace) -> None:
     """Makes the shards that are missing, the first of training and the judged splits before the rest."""
-    add_shard(workspace, 0, workspace.size(TRAIN_SHARDS[0], 40))
+    _make_first(workspace)
+    add_shard(workspace, 1, workspace.size(TRAIN_SHARDS[0], 24))
     _make_test(workspace)
     _make_stranger(workspace)
-    for number, num_clips in enumerate(TRAIN_SHARDS[1:], 1):
+    for number, num_clips in enumerate(TRAIN_SHARDS[1:], 2):
         if not workspace.quick:
             add_shard(workspace, number, num_clips)
     report(workspace)
+
+
+def _make_first(workspace: Workspace) -> None:
+    num_clips = workspace.size(NUM_FIRST, 24)
+    texts = user_texts(workspace.random(f"{NAME}/train/0"), "train", num_clips)
+    _record(workspace, "train", 0, _jobs(workspace, "train/0", texts, "first"), num_clips)
 
 
 def add_shard(workspace: Workspace, number: int, num_clips: int) -> None:
@@ -125,7 +136,7 @@ def record(job: Job) -> list[Recorded]:
     random = Random(job.seed)
     with np.load(job.babble_file) as file:
         babble = [file[name].astype(np.float32) / 32768 for name in file.files]
-    if job.voice not in ("train", "trained", "unseen"):
+    if job.voice not in DRAWN:
         tracts = [draw_tract(random) for _ in job.exchanges] if job.is_training else None
         waves = say_all([exchange.user for exchange in job.exchanges], job.voice, tracts)
         speakers = [(job.voice, wave) for wave in waves]
@@ -133,6 +144,9 @@ def record(job: Job) -> list[Recorded]:
         speakers = [draw_voice(random, exchange.user, job.voice) for exchange in job.exchanges]
     clips = []
     for index, (exchange, (voice, wave)) in enumerate(zip(job.exchanges, speakers)):
+        if job.voice == "first":
+            clips.append(Recorded(exchange, voice, True, features_of(rooms.recording(random, wave))))
+            continue
         if job.is_training:
             for _ in range(CLIPS_PER_VOICE):
                 clips.append(Recorded(exchange, voice, False, features_of(rooms.augment(random, wave, babble))))
@@ -148,7 +162,10 @@ def record(job: Job) -> list[Recorded]:
 
 
 def draw_voice(random: Random, text: str, who: str) -> tuple[str, np.ndarray]:
-    """A voice's full name, and what it says: as another speaker ("train"), as itself ("trained", "unseen")."""
+    """A voice's full name, and what it says: as another speaker ("train") or as itself."""
+    if who == "first":
+        name = random.choice(synthesizers.FIRST_VOICES)
+        return name, synthesizers.say(text, name)
     is_other = who == "train"
     if who != "unseen" and random.random() > ESPEAK_SHARE:
         name = random.choice(tuple(synthesizers.FLITE_TRAIN))

@@ -40,6 +40,14 @@ TRAIN_TIMBRES = tuple(
         "robert sandro shelby travis victor zac croak whisper whisperf"
     ).split()
 )
+# The few with which hearing begins.
+FIRST_VOICES = (
+    *(f"espeak/{accent}+{timbre}" for accent in ("en-us", "en-gb") for timbre in ("f2", "f5", "m1", "m3", "m7")),
+    "flite/slt",
+    "flite/slt",
+    "flite/rms",
+    "flite/awb",
+)
 # Two effects of theirs, not timbres, and the sisters of those left out, stay out altogether: announcer, Demonic,
 # fast, UniRobot, the robosofts and RicishayMaxes; steph2, steph3, anikaRobot.
 
