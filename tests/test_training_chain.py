@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from app.engine.loader import EngineOptions, load_engine
 from app.types.turn import TextPart
 from tests.engine_kit import codes, run, text_ids, wave
+from training import export
 from training.recipe import STAGES
+from training.start import start
+from training.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -58,6 +63,21 @@ def test_what_is_done_is_not_done_again_and_a_stage_goes_on_where_it_stopped(tra
     train(trained, "--only", "flow", "--steps", f"flow={before[-1] + 2}")
     assert steps(trained, "flow")[len(before) :][-1] == before[-1] + 2
     assert (trained / "flow" / "log.png").stat().st_size > 0
+
+
+def test_a_run_that_starts_from_a_checkpoint_has_its_weights_and_goes_on(trained, tmp_path):
+    start(Workspace(tmp_path), trained / "export")
+    export.write_checkpoint(Workspace(tmp_path), tmp_path / "again")
+    for file in ("model.safetensors", export.TEACHERS_FILE):
+        before, after = load_file(trained / "export" / file), load_file(tmp_path / "again" / file)
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[key], after[key]) for key in before)
+    for data in ("voices_in", "voices_out"):
+        (tmp_path / data).symlink_to(trained / data)
+    train(tmp_path, "--only", "codec", "joint", "talker", "--steps", "joint=2", "talker=1")
+    assert steps(tmp_path, "joint") == [2, 2] and steps(tmp_path, "talker")[-1] == 1
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        start(Workspace(tmp_path), trained / "export")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast, Qwen2_5OmniConfig, Qwen2_5OmniForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
@@ -24,6 +25,14 @@ from training.workspace import DEFAULT_FOLDER, Workspace
 NAME = "export"
 SHIPPED = Path("assets/micro")
 MAX_SIZE_MB = 30
+# What only training needs to go on from a checkpoint: file of a stage, kept as STAGE/FILE/KEY.
+TEACHERS_FILE = "training.safetensors"
+TEACHERS = (
+    ("codec", "codebook.safetensors"),
+    ("hearing", "speller.safetensors"),
+    ("seeing", "namer.safetensors"),
+    ("flow", "speakers.safetensors"),
+)
 # The last of these that was trained is shipped.
 TALKER_STAGES = ("talker_speakers", "talker_dpo", "talker")
 
@@ -69,6 +78,7 @@ def write_checkpoint(workspace: Workspace, folder: Path) -> None:
     model.save_pretrained(partial)
     build_processor(tokenizer, IMAGE_PIXELS, VIDEO_PIXELS, MAX_FRAMES).save_pretrained(partial)
     torch.save(speaker_map(workspace, tokenizer), partial / "spk_dict.pt")
+    save_file(teachers(workspace), partial / TEACHERS_FILE)
     model_card.write(partial, tuple(name for name, _ in VOICES), evaluation(workspace))
     if size_mb(partial) > MAX_SIZE_MB:
         raise ValueError(f"{folder} would have {size_mb(partial):.1f} MB; no more than {MAX_SIZE_MB} may be shipped")
@@ -78,6 +88,14 @@ def write_checkpoint(workspace: Workspace, folder: Path) -> None:
 
 def size_mb(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+def teachers(workspace: Workspace) -> dict[str, torch.Tensor]:
+    return {
+        f"{stage}/{file}/{key}": value.cpu()
+        for stage, file in TEACHERS
+        for key, value in workspace.load_weights(stage, file).items()
+    }
 
 
 def evaluation(workspace: Workspace) -> dict | None:

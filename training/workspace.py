@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 DEFAULT_FOLDER = Path(".data/training")
+START_FILE = "start.safetensors"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Workspace:
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing: run the stage {name!r} first")
         return load_file(path, device=str(self.device))
+
+    def started(self, name: str) -> dict[str, torch.Tensor] | None:
+        """Weights that a stage begins with in place of random ones (`training.start`); None where there are none."""
+        return self.load_weights(name, START_FILE) if (self.folder / name / START_FILE).exists() else None
 
     def save_report(self, name: str, report: dict[str, Any]) -> None:
         (self.stage(name) / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")

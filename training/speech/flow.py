@@ -142,6 +142,8 @@ def run(workspace: Workspace) -> None:
     recordings, codes = load_recordings(workspace), load_codes(workspace)
     torch.manual_seed(workspace.seed)
     model = new_flow(len(load_codebook(workspace).centroids)).to(workspace.device).train()
+    if started := workspace.started(NAME):
+        model.load_state_dict(started)
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     pieces = Pieces(workspace, recordings, codes, held_out=False)

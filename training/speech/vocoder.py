@@ -107,6 +107,8 @@ class SpectralLoss(nn.Module):
 def run(workspace: Workspace) -> None:
     recordings = load_recordings(workspace)
     model = new_vocoder().to(workspace.device).train()
+    if started := workspace.started(NAME):
+        model.load_state_dict(started)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.8, 0.99), weight_decay=0.01)
     cutter = Cutter(recordings, NUM_FRAMES, held_out=False, device=workspace.device)
     losses = SpectralLoss().to(workspace.device)

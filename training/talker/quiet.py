@@ -16,3 +16,8 @@ TABLE, NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.w
 def quiet(thinker: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights of a Thinker whose head is its embedding table -> the same with a head of its own, as it is shipped."""
     return thinker | {NORM: thinker[NORM] / QUIETER, HEAD: thinker[TABLE] * QUIETER}
+
+
+def loud(thinker: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The way back: as it is trained, its head the embedding table again."""
+    return {key: value for key, value in thinker.items() if key != HEAD} | {NORM: thinker[NORM] * QUIETER}

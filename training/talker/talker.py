@@ -11,7 +11,7 @@ import torch
 
 from training.loop import Training, make_optimizers
 from training.talker.judge import Judge
-from training.talker.model import Talker, library_weights
+from training.talker.model import Talker, from_library, library_weights
 from training.talker.studio import Studio, said
 from training.workspace import Workspace
 
@@ -31,7 +31,10 @@ def run(workspace: Workspace) -> None:
     torch.manual_seed(workspace.seed)
     talker = studio.new_talker().train()
     known = studio.groups()
-    measure(workspace, studio, talker, known)
+    if started := workspace.started(NAME):
+        from_library(talker, started)
+    else:
+        measure(workspace, studio, talker, known)
     optimizers = make_optimizers(talker.named_parameters(), LEARNING_RATE)
     judge = Judge(workspace, studio)
 

@@ -1,4 +1,4 @@
-"""How hearing begins: few voices, undisturbed, and guessed places first, more as they are understood; knows no model."""
+"""How hearing begins: few voices, undisturbed, at guessed places; more as they are understood. Knows no model."""
 
 import random
 from collections.abc import Sequence
@@ -24,20 +24,20 @@ class Curriculum:
 
     CTC alone does not get off the ground on thousands of voices in noise: it settles on silence. So it begins with
     the clean clips of a few voices, and with a guess at which token is said when. Has a `state_dict`, so that a
-    resumed run goes on with it.
+    resumed run goes on with it. Whoever hears already (`is_beginner` False) is given all clips at once.
     """
 
-    def __init__(self, bank: Bank, num_steps: int) -> None:
+    def __init__(self, bank: Bank, num_steps: int, is_beginner: bool = True) -> None:
         self._bank = bank
         self._num_steps = max(1, num_steps)
         self._order = easy_first(bank)
         self._first = max(1, sum(bank.is_clean[index] for index in self._order))
-        self._number = self._first
+        self._number = self._first if is_beginner else len(self._order)
         self._right = 0.0
         self._loss = 10.0
         self._settled = 0
         self._by_length: list[int] = []
-        self.is_guessing = True
+        self.is_guessing = is_beginner
 
     @property
     def share(self) -> float:

@@ -102,16 +102,19 @@ def run(workspace: Workspace) -> None:
     tokenizer = load(workspace)
     encode = TextEncoder(tokenizer)
     thinker = Thinker(ThinkerSizes(), vocabulary_size(tokenizer)).to(workspace.device)
-    thinker.load_state_dict(workspace.load_weights("language"), strict=False)
+    started = workspace.started(NAME)
+    thinker.load_state_dict(workspace.load_weights("language") | (started or {}), strict=False)
     banks = {split: open_bank(workspace, split) for split in ("train", "test", "stranger")}
     bank = banks["train"]
     speller = make_speller(thinker, encode, list(banks.values())).to(workspace.device)
+    if started is not None:
+        speller.scale.data.copy_(workspace.load_weights(NAME, SPELLER_FILE)["scale"])
     named = [(name, value) for name, value in thinker.named_parameters() if name.startswith("audio_tower.")]
     optimizers = make_optimizers(named, LEARNING_RATE)
     optimizers[-1].add_param_group({"params": [speller.scale], "lr": SCALE_LEARNING_RATE})
     generator = workspace.random(NAME)
     num_steps = workspace.steps(NAME, NUM_STEPS, 4)
-    curriculum = Curriculum(bank, num_steps)
+    curriculum = Curriculum(bank, num_steps, is_beginner=started is None)
 
     def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
         chosen = curriculum.draw(generator, CLIPS_PER_STEP)

@@ -40,8 +40,12 @@ def run(workspace: Workspace) -> None:
     tokenizer = load(workspace)
     encode = TextEncoder(tokenizer)
     thinker = Thinker(ThinkerSizes(), vocabulary_size(tokenizer)).to(workspace.device)
-    for stage in (language.NAME, hearing.NAME, seeing.NAME):
-        thinker.load_state_dict(workspace.load_weights(stage), strict=False)
+    started = workspace.started(NAME)
+    if started is None:
+        for stage in (language.NAME, hearing.NAME, seeing.NAME):
+            thinker.load_state_dict(workspace.load_weights(stage), strict=False)
+    else:
+        thinker.load_state_dict(started)
     speller, namer = load_teachers(workspace, thinker, encode)
     thinker.model.embed_tokens.requires_grad_(False)
     optimizers = make_optimizers(
@@ -50,13 +54,15 @@ def run(workspace: Workspace) -> None:
     generator = workspace.random(NAME)
     batches = draw_batches(workspace, generator, encode)
     num_steps = workspace.steps(NAME, NUM_STEPS, 8)
+    # Parts that have been together before need no time to get acquainted.
+    num_frozen = int(FROZEN_SHARE * num_steps) if started is None else 0
     small = questions(workspace, encode, workspace.size(3, 1))
     padding = encode.ids.ends_of_text[0]
 
     def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
         kind = generator.choices(list(SHARES), list(SHARES.values()))[0]
         batch = collate(next(batches[kind]), padding, workspace.device)
-        is_frozen = index < FROZEN_SHARE * num_steps
+        is_frozen = index < num_frozen
         with workspace.autocast():
             with torch.set_grad_enabled(not is_frozen):
                 features = perceive(thinker, batch)

@@ -31,6 +31,7 @@ def run(workspace: Workspace) -> None:
     tokenizer = load(workspace)
     encode = TextEncoder(tokenizer)
     thinker = Thinker(ThinkerSizes(), vocabulary_size(tokenizer)).to(workspace.device)
+    thinker.load_state_dict(workspace.started(NAME) or {}, strict=False)
     named = [(name, value) for name, value in thinker.named_parameters() if name.startswith("model.")]
     optimizers = make_optimizers(named, LEARNING_RATE)
     batches = text_batches(workspace.random(NAME), encode, workspace.size(POOL, 40))

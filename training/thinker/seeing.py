@@ -162,8 +162,10 @@ def run(workspace: Workspace) -> None:
     tokenizer = load(workspace)
     encode = TextEncoder(tokenizer)
     thinker = Thinker(ThinkerSizes(), vocabulary_size(tokenizer)).to(workspace.device)
-    thinker.load_state_dict(workspace.load_weights("language"), strict=False)
+    thinker.load_state_dict(workspace.load_weights("language") | (workspace.started(NAME) or {}), strict=False)
     namer = Namer(thinker.model.embed_tokens.weight, encode).to(workspace.device)
+    if workspace.started(NAME) is not None:
+        namer.load_state_dict(workspace.load_weights(NAME, NAMER_FILE))
     named = [(name, value) for name, value in thinker.named_parameters() if name.startswith("visual.")]
     optimizers = make_optimizers(named, LEARNING_RATE)
     optimizers[-1].add_param_group({"params": list(namer.parameters()), "lr": SCALE_LEARNING_RATE})

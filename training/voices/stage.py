@@ -1,8 +1,8 @@
 """Stage: the bank of recorded users in splits train, test and stranger; knows nothing of what learns from it.
 
 train: a first shard of a few voices as they are, undisturbed, for hearing to begin with; then trained timbres of
-espeak-ng and speakers made of Flite's clustergen voices, through rooms and microphones. test: held-out texts, three quarters
-by timbres that training never hears. stranger: held-out texts by synthesizers that training never hears.
+espeak-ng and speakers made of Flite's clustergen voices, through rooms and microphones. test: held-out texts, three
+quarters by timbres that training never hears. stranger: held-out texts by synthesizers that training never hears.
 Half of the test and stranger clips are clean, half recorded through rooms and microphones.
 """
 
