@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerBase
 from app.chatml.cursor import Cursor, vision_positions
 from app.chatml.features import mel_blocks, patchify, vision_block
 from app.chatml.log_mel import log_mel
-from app.chatml.video import video_pieces
+from app.chatml.video import VideoPiece, video_pieces
 from app.engine.spec import ModelSpec
 from app.types.media import Audio, Image, Video
 from app.types.prompt import Feature, MelBlock, Prompt, Segment
@@ -56,8 +56,7 @@ class PromptBuilder:
         self.close_reply(reply_ids)
 
     def user(self, parts: tuple[Part, ...]) -> None:
-        self._control(self._spec.ids.im_start)
-        self._text += "user\n"
+        self.open_user()
         for part in parts:
             match part:
                 case TextPart(text):
@@ -68,6 +67,17 @@ class PromptBuilder:
                     self._audio(audio)
                 case VideoPart(video):
                     self._video(video)
+        self.close_user()
+
+    def text(self, text: str) -> None:
+        """Plain text of the message that is open."""
+        self._text += text
+
+    def open_user(self) -> None:
+        self._control(self._spec.ids.im_start)
+        self._text += "user\n"
+
+    def close_user(self) -> None:
         self._end_message()
 
     def assistant(self) -> None:
@@ -76,6 +86,12 @@ class PromptBuilder:
         self._text += "assistant\n"
         self._flush_text()
         self._cursor.jump_to_top()
+
+    def take(self) -> tuple[Segment, ...]:
+        """What is complete so far, to be appended now; text that a control token has still to end stays."""
+        self._cut(force=True)
+        taken, self._segments = tuple(self._segments), []
+        return taken
 
     def build(self, reply_ids: tuple[int, ...] | None = None) -> Prompt:
         self._flush_text()
@@ -123,12 +139,20 @@ class PromptBuilder:
         self._cut()
 
     def _audio(self, audio: Audio) -> None:
-        ids = self._spec.ids
-        self._control(ids.audio_start)
+        self.open_audio()
         for block in self._mel_blocks(audio):
-            self._media(ids.audio, self._cursor.line(block.num_tokens), (block,))
+            self.audio_block(block)
             self._cut()
-        self._control(ids.audio_end)
+        self.close_audio()
+
+    def open_audio(self) -> None:
+        self._control(self._spec.ids.audio_start)
+
+    def audio_block(self, block: MelBlock) -> None:
+        self._media(self._spec.ids.audio, self._cursor.line(block.num_tokens), (block,))
+
+    def close_audio(self) -> None:
+        self._control(self._spec.ids.audio_end)
 
     def _mel_blocks(self, audio: Audio) -> list[MelBlock]:
         return mel_blocks(log_mel(audio.samples, self._spec.mel), self._spec.mel)
@@ -140,21 +164,31 @@ class PromptBuilder:
         self._cursor.place(positions)
 
     def _video(self, video: Video) -> None:
-        ids = self._spec.ids
         sounds = self._mel_blocks(video.audio) if video.audio is not None else []
-        if not sounds:
-            self._control(ids.vision_start)
-        else:
-            self._pair(ids.vision_start, ids.audio_start)
+        self.open_video(has_sound=bool(sounds))
         for piece in video_pieces(video, sounds, self._spec, self._cursor.next):
-            self._media(piece.token_id, piece.positions, piece.features)
+            self.video_piece(piece)
             if piece.is_whole:
                 self._cut()
-        if not sounds:
-            self._control(ids.vision_end)
-        else:
-            self._pair(ids.audio_end, ids.vision_end)
+        self.close_video(has_sound=bool(sounds))
         self._cut()
+
+    def open_video(self, has_sound: bool) -> None:
+        ids = self._spec.ids
+        if has_sound:
+            self._pair(ids.vision_start, ids.audio_start)
+        else:
+            self._control(ids.vision_start)
+
+    def video_piece(self, piece: VideoPiece) -> None:
+        self._media(piece.token_id, piece.positions, piece.features)
+
+    def close_video(self, has_sound: bool) -> None:
+        ids = self._spec.ids
+        if has_sound:
+            self._pair(ids.audio_end, ids.vision_end)
+        else:
+            self._control(ids.vision_end)
 
     def _pair(self, first: int, second: int) -> None:
         """Two control tokens at one position, as around a video with sound."""

@@ -39,5 +39,10 @@ def num_audio_tokens(num_frames: int) -> int:
 
 def mel_blocks(mel: torch.Tensor, rules: MelRules) -> list[MelBlock]:
     """Log-mel `[num_mel_bins, num_frames]` in tower blocks; a last block too short for a token is left out."""
-    blocks = [MelBlock(block, num_audio_tokens(block.shape[1])) for block in mel.split(rules.block_frames, dim=1)]
+    blocks = [mel_block(block) for block in mel.split(rules.block_frames, dim=1)]
     return [block for block in blocks if block.num_tokens]
+
+
+def mel_block(mel: torch.Tensor) -> MelBlock:
+    """`mel` `[num_mel_bins, num_frames]`, at most one tower block."""
+    return MelBlock(mel, num_audio_tokens(mel.shape[1]))

@@ -36,7 +36,8 @@ class LogMelStream:
     """Log-mel of sound that is still coming in, in blocks of `rules.block_frames` frames.
 
     A block is ready 12.5 ms (half a window) after its last frame began. The range is cut below the loudest value so
-    far, so blocks equal those of the whole clip unless the level rises later.
+    far, so blocks equal those of the whole clip unless the level rises later; `restated` gives those that came out
+    before with the range of now.
     """
 
     def __init__(self, rules: MelRules) -> None:
@@ -44,6 +45,16 @@ class LogMelStream:
         self._frames = _Frames(rules)
         self._num_out = 0
         self._loudest = torch.tensor(-torch.inf)
+        self._decades: list[torch.Tensor] = []
+
+    @property
+    def loudest(self) -> float:
+        """The highest value so far, in decades of power."""
+        return float(self._loudest)
+
+    def restated(self, index: int) -> torch.Tensor:
+        """Block `index` cut below the loudest value so far."""
+        return _scale(self._decades[index], self._loudest)
 
     def push(self, samples: np.ndarray) -> list[torch.Tensor]:
         """Add float32 samples `[num_samples]`; returns the blocks `[num_mel_bins, block_frames]` that they complete."""
@@ -67,7 +78,8 @@ class LogMelStream:
         decades = self._frames.take(num_frames + num_tail_frames)
         self._loudest = torch.maximum(self._loudest, decades.max())
         self._num_out += num_frames
-        return _scale(decades[:, :num_frames], self._loudest)
+        self._decades.append(decades[:, :num_frames])
+        return self.restated(-1)
 
 
 class _Frames:
