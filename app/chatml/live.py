@@ -20,20 +20,12 @@ from app.chatml.features import mel_block, patchify, vision_block
 from app.chatml.log_mel import LogMelStream
 from app.chatml.video import VideoPiece
 from app.engine.spec import ModelSpec
-from app.types.prompt import Feature, MelBlock, Prompt, Segment
+from app.types.prompt import Append, Feature, MelBlock, Prompt, Segment
 
 # One decade of power is 10 dB. Below that at most a few cells in a hundred change.
 RISE_DECADES = 1.0
 # The frame rates whose groups of two never leave a chunk of 2 s empty.
 LIVE_FPS = (1.0, 2.0, 4.0)
-
-
-@dataclass(frozen=True)
-class Append:
-    """`segments` to append; before that the last `num_taken_back` of those given out earlier are taken back."""
-
-    segments: tuple[Segment, ...]
-    num_taken_back: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from app.door import door
+from app.engine.feed import Feed
 from app.engine.metrics import TurnClock
 from app.engine.spec import ModelSpec
 from app.engine.state import EngineState
@@ -24,7 +25,12 @@ class TurnHandle:
     """A submitted turn. `stop` may be called from any thread, at any time, any number of times."""
 
     def __init__(
-        self, make: Callable[[], Turn], on_event: Callable[[Event], None], number: int, clock: TurnClock
+        self,
+        make: Callable[[], Turn],
+        on_event: Callable[[Event], None],
+        number: int,
+        clock: TurnClock,
+        feed: Feed | None = None,
     ) -> None:
         self._make = make
         self._on_event = on_event
@@ -33,10 +39,18 @@ class TurnHandle:
         self._turn: Turn | None = None
         self._steps: Iterator[Event | None] | None = None
         self._num_ahead = -1
+        self._feed = feed
         self._stop = threading.Event()
+        self._is_begun_too_early = False
         self.is_over = False
 
     def stop(self) -> None:
+        self._stop.set()
+
+    def take_back(self) -> None:
+        """Stop, and leave nothing of the turn but what its feed appended: the person goes on speaking."""
+        assert self._feed is not None
+        self._is_begun_too_early = True
         self._stop.set()
 
     # What follows is the worker thread's.
@@ -60,11 +74,14 @@ class TurnHandle:
 
     def _advance(self) -> None:
         if self._turn is None:
+            if self._feed is not None:
+                self._feed.is_taken = True
             self._turn = self._make()
             self._steps = self._turn.steps()
         if self._stop.is_set():
             self._steps.close()
-            for event in self._turn.interrupted():
+            goes_on = self._is_begun_too_early
+            for event in self._turn.taken_back() if goes_on else self._turn.interrupted():
                 self._emit(event)
             return
         event = next(self._steps)
@@ -81,7 +98,12 @@ class TurnHandle:
         self._emit(TurnFailed(self._number, self._clock.now(), error.message, error.code))
 
     def _emit(self, event: Event) -> None:
-        self.is_over = self.is_over or isinstance(event, TERMINAL)
+        if isinstance(event, TERMINAL):
+            self.is_over = True
+            if self._feed is not None:
+                self._feed.is_taken = False
+                if not self._is_begun_too_early:
+                    self._feed.end()
         self._on_event(event)
 
 
@@ -107,6 +129,7 @@ class Engine:
         self._max_turns = max_turns
         self._clock = clock
         self._waiting: deque[TurnHandle] = deque()
+        self._feeds: list[Feed] = []
         self._changed = threading.Condition()
         self._is_closed = False
         self._worker = threading.Thread(target=self._work, name="engine", daemon=True)
@@ -114,6 +137,14 @@ class Engine:
 
     def new_state(self) -> EngineState:
         return EngineState(*self._configs)
+
+    def listen(self, state: EngineState, on_fed: Callable[[int], None]) -> Feed:
+        """Begin a message that is appended behind `state` while it is spoken. `on_fed`: see `Feed`."""
+        feed = Feed(self.stages.thinker, state, self._wake, on_fed)
+        with self._changed:
+            assert not self._is_closed, "listen after close"
+            self._feeds.append(feed)
+        return feed
 
     def submit(
         self,
@@ -123,16 +154,18 @@ class Engine:
         turn: int,
         on_event: Callable[[Event], None],
         submitted_at: float | None = None,
+        feed: Feed | None = None,
     ) -> TurnHandle:
         """Answer `prompt` behind `state`. `on_event` is called in the worker thread, in order, and must be quick; the
-        last event is a terminal one. `submitted_at`: when the user asked, on this engine's clock."""
+        last event is a terminal one. `submitted_at`: when the user asked, on this engine's clock. `feed`: what was put
+        there comes before the prompt; nothing may be put any more unless the turn is taken back."""
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
         clock = TurnClock(self._clock() if submitted_at is None else submitted_at, self._clock)
 
         def make() -> Turn:
-            return Turn(self.stages, self.tokenizer, state, prompt, settings, seed, turn, clock)
+            return Turn(self.stages, self.tokenizer, state, prompt, settings, seed, turn, clock, feed)
 
-        handle = TurnHandle(make, on_event, turn, clock)
+        handle = TurnHandle(make, on_event, turn, clock, feed)
         with self._changed:
             assert not self._is_closed, "submit after close"
             self._waiting.append(handle)
@@ -146,22 +179,34 @@ class Engine:
             self._changed.notify()
         self._worker.join()
 
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
+
     def _work(self) -> None:
         running: list[TurnHandle] = []
         with torch.inference_mode():
             while True:
                 with self._changed:
-                    while not running and not self._waiting and not self._is_closed:
+                    while not running and not self._waiting and not self._is_closed and not self._busy_feeds():
                         self._changed.wait()
                     if self._is_closed and not running and not self._waiting:
+                        for feed in self._feeds:
+                            feed.end()
                         return
                     running += self._admit(len(running))
                     stopped = running + list(self._waiting) if self._is_closed else []
+                    feeds = self._busy_feeds()
                 for handle in stopped:
                     handle.stop()
-                for handle in running:
-                    handle.advance()
+                for worker in (*running, *feeds):
+                    worker.advance()
                 running = [handle for handle in running if not handle.is_over]
+                with self._changed:
+                    self._feeds = [feed for feed in self._feeds if not feed.is_over]
+
+    def _busy_feeds(self) -> list[Feed]:
+        return [feed for feed in self._feeds if feed.has_work]
 
     def _admit(self, num_running: int) -> list[TurnHandle]:
         """Take the next turns off the queue; a stopped one needs no place to end."""

@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from app.engine.detokenizer import Detokenizer
+from app.engine.feed import Feed
 from app.engine.metrics import TurnClock, TurnTally
 from app.engine.sampling import TokenSampler
 from app.engine.state import EngineState, Mark
@@ -62,7 +63,9 @@ class Turn:
         seed: int,
         number: int,
         clock: TurnClock,
+        feed: Feed | None = None,
     ) -> None:
+        """`feed`: the first part of the message, which is appended already or about to be."""
         self._stages = stages
         self._state = state
         self._prompt = prompt
@@ -70,7 +73,9 @@ class Turn:
         self._seed = seed
         self._number = number
         self._clock = clock
-        self._mark = state.mark()
+        self._feed = feed
+        self._mark = state.mark() if feed is None else feed.opening
+        self._fed: Mark | None = None
         self._tally = TurnTally()
         self._text = Detokenizer(tokenizer)
         self._num_samples = 0
@@ -109,6 +114,12 @@ class Turn:
         """Take the state back to before the turn."""
         self._state.trim(self._mark)
 
+    def taken_back(self) -> Iterator[Event]:
+        """Settle a turn that was begun too early: as if there had only been its feed, which goes on."""
+        if self._fed is not None:
+            self._state.trim(self._fed)
+        yield TurnInterrupted(*self._stamp(), heard_text="", metrics=self._tally.metrics(self._clock.now()))
+
     def _settle(self) -> None:
         # The codes of this reply are of no use to the next; its prompt in the Talker's cache is.
         self._state.crop_talker(self._state.talker_length)
@@ -122,8 +133,14 @@ class Turn:
 
     def _prefill(self) -> Iterator[Event | None]:
         state, thinker = self._state, self._stages.thinker
-        state.pending_ids = ()  # the prompt closes the last reply
         num_reused = state.num_tokens
+        if self._feed is not None:
+            with self._clock.stage("feed"):
+                yield from self._feed.drain()
+            self._mark = self._feed.opening
+            self._fed = state.mark()
+        num_fed = state.num_tokens - num_reused
+        state.pending_ids = ()  # the prompt closes the last reply
         hidden = None
         for segment in self._prompt.segments:
             encoded = []
@@ -136,9 +153,9 @@ class Turn:
                 hidden = thinker.prefill(state, segment, encoded)
                 thinker.wait()
             yield None
-        self._tally.num_prompt_tokens = self._prompt.num_tokens
+        self._tally.num_prompt_tokens = num_fed + self._prompt.num_tokens
         self._tally.num_reused_tokens = num_reused
-        yield Prefilled(*self._stamp(), num_new=self._prompt.num_tokens, num_reused=num_reused)
+        yield Prefilled(*self._stamp(), num_new=self._tally.num_prompt_tokens, num_reused=num_reused)
         return hidden
 
     def _given_reply(self, reply_ids: tuple[int, ...]) -> Iterator[Event | torch.Tensor]:

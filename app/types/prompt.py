@@ -55,3 +55,12 @@ class Prompt:
     @property
     def num_tokens(self) -> int:
         return sum(segment.num_tokens for segment in self.segments)
+
+
+@dataclass(frozen=True, eq=False)
+class Append:
+    """What a message that is still being spoken adds: `segments` to append, and before that the last `num_taken_back`
+    of those appended earlier to take back."""
+
+    segments: tuple[Segment, ...]
+    num_taken_back: int = 0
