@@ -95,6 +95,16 @@ class EngineState:
         self.next_position, self.top_position = mark.next_position, mark.top_position
         self.pending_ids = mark.pending_ids
 
+    def cut_reply(self, num_ids: int, num_kept: int) -> None:
+        """Of the reply that ends the conversation, sampled as `num_ids` ids, forget all but the first `num_kept`."""
+        num_cached = num_ids - len(self.pending_ids)
+        num_gone = num_cached - min(num_kept, num_cached)
+        # Reply tokens stand one behind the other at the top.
+        top = self.top_position - num_gone
+        pending = self.pending_ids[: max(0, num_kept - num_cached)]
+        next_position = top if num_gone else self.next_position
+        self.trim(Mark(self.num_tokens - num_gone, next_position, top, pending))
+
     def crop_talker(self, length: int) -> None:
         """Leave the first `length` tokens of the conversation in the Talker's cache, and no codes."""
         if self.talker_cache is not None:
