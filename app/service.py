@@ -183,9 +183,16 @@ class Service:
             self._keep_budget(session_id)
             return session.submit(turn_input, settings, system_prompt)
 
-    def interrupt(self, session_id: str) -> None:
-        """Stops the running reply within one step of the model; does nothing when none runs."""
-        self._sessions.get(session_id).interrupt()
+    def interrupt(self, session_id: str, played_samples: int | None = None) -> None:
+        """Stops the running reply within one step of the model; does nothing when none runs. `played_samples`: the
+        reply is cut to what was heard of it."""
+        self._sessions.get(session_id).interrupt(played_samples)
+
+    def cut(self, session_id: str, turn: int, played_samples: int) -> TurnRecord | None:
+        """Cuts the reply of a turn to what was heard, running or just finished. The changed record of a finished one;
+        None where the change comes with the turn's end or there is none."""
+        with door("cutting a reply"):
+            return self._sessions.get(session_id).cut(turn, max(0, played_samples))
 
     def estimate(self, session_id: str, turn_input: TurnInput, settings: TurnSettings | None = None) -> Estimate:
         """What this turn would take. Decodes its media, so it takes as long; raises `BadInput` as a submit would."""

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,6 +80,11 @@ class FakeState:
         del self.ids[mark[0] :]
         self.pending_ids = mark[1]
 
+    def cut_reply(self, num_ids: int, num_kept: int) -> None:
+        num_cached = num_ids - len(self.pending_ids)
+        del self.ids[len(self.ids) - num_cached + min(num_kept, num_cached) :]
+        self.pending_ids = self.pending_ids[: max(0, num_kept - num_cached)]
+
     def close(self) -> None:
         self.ids, self.pending_ids, self.is_closed = [], (), True
 
@@ -123,6 +128,11 @@ class FakeEngine:
         self._is_closed = threading.Event()
         self._worker = threading.Thread(target=self._work, name="fake engine", daemon=True)
         self._worker.start()
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Of the script's words."""
+        words = {word_id(word): word for word in self.script.words}
+        return " ".join(words[id_] for id_ in token_ids if id_ in words)
 
     def new_state(self) -> FakeState:
         self.states.append(FakeState())

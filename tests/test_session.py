@@ -23,7 +23,7 @@ from app.types.events import (
     TurnStarted,
 )
 from app.types.turn import FileInput, TextInput, TurnInput, TurnSettings
-from tests.fake_engine import FakeEngine, Script, drain, fake_spec, service_over
+from tests.fake_engine import FakeEngine, Script, drain, fake_spec, service_over, word_id
 
 SHORT = Script(words=("one", "two", "three"), steps_per_word=20)
 SILENT = TurnSettings(speak=False)
@@ -349,3 +349,74 @@ def test_a_given_reply_is_what_is_said(start):
     drain(service.submit(session, said("hi"), TurnSettings(say="As you wish")))
     (record,) = service.transcript(session)
     assert record.reply_text == "As you wish" and record.wav is not None
+
+
+FIVE = Script(words=("one", "two", "three", "four", "five"), steps_per_word=20)
+
+
+def test_a_finished_reply_is_cut_to_what_was_heard_and_the_next_turn_knows_no_more(start):
+    """Two of five words were played: the sound is cut to the sample, text and context to whole words."""
+    service, engine, session = start(FIVE)
+    drain(service.submit(session, said("hi"), TurnSettings()))
+    (before,) = service.transcript(session)
+    samples, rate = soundfile.read(before.wav)
+    played = int(len(samples) * 0.4) + 7
+    changed = service.cut(session, 1, played)
+    assert changed == service.transcript(session)[0]
+    assert (changed.state, changed.reply_text) == ("interrupted", "one two")
+    kept, _ = soundfile.read(changed.wav)
+    assert np.array_equal(kept, samples[:played])
+    assert changed.timings["heard_s"] == pytest.approx(played / rate)
+    known = state_ids(engine)
+    assert known[-2:] == [word_id("one"), word_id("two")]
+    drain(service.submit(session, said("again"), SILENT))
+    assert state_ids(engine)[: len(known)] == known
+
+
+def test_what_was_heard_to_its_end_or_is_not_the_newest_stays_whole(start):
+    service, _, session = start(FIVE)
+    for text in ("hi", "again"):
+        drain(service.submit(session, said(text), TurnSettings()))
+    before = service.transcript(session)
+    length = len(soundfile.read(before[1].wav)[0])
+    for turn, played in ((2, length), (2, 10 * length), (1, 5), (3, 5), (0, 5)):
+        assert service.cut(session, turn, played) is None
+    assert service.transcript(session) == before
+
+
+@pytest.mark.parametrize("way", ["interrupt", "cut"])
+def test_a_running_reply_that_is_stopped_keeps_what_was_heard(start, way):
+    service, engine, session = start(Script(words=FIVE.words, steps_per_word=20, hold_at_step=90))
+    stream = service.submit(session, said("hi"), TurnSettings())
+    assert engine.reached.wait(10)
+    played = 24_000 // 2
+    if way == "cut":
+        assert service.cut(session, 1, played) is None
+    else:
+        service.interrupt(session, played)
+    event = drain(stream)[-1]
+    (record,) = service.transcript(session)
+    assert isinstance(event, TurnInterrupted) and event.heard_text == record.reply_text
+    # The speech of 23 letters takes an estimated 1.6 s, of which half a second was heard.
+    assert record.reply_text == "one"
+    assert len(soundfile.read(record.wav)[0]) == played
+    assert state_ids(engine)[-1] == word_id("one")
+
+
+def test_a_reply_of_which_nothing_was_heard_leaves_the_question(start):
+    service, engine, session = start(FIVE)
+    drain(service.submit(session, said("hi"), TurnSettings()))
+    assert service.cut(session, 1, 0).reply_text == ""
+    assert word_id("one") not in state_ids(engine)
+    drain(service.submit(session, said("again"), SILENT))
+    assert [record.state for record in service.transcript(session)] == ["interrupted", "done"]
+
+
+def test_a_cut_survives_that_the_cache_is_given_up(start):
+    service, engine, session = start(FIVE)
+    drain(service.submit(session, said("hi"), TurnSettings()))
+    length = len(soundfile.read(service.transcript(session)[0].wav)[0])
+    service._sessions.get(session).free_cache()
+    assert service.cut(session, 1, length // 2).reply_text == "one two"
+    drain(service.submit(session, said("again"), SILENT))
+    assert word_id("three") not in state_ids(engine)[:-6]

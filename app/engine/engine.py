@@ -4,7 +4,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -137,6 +137,10 @@ class Engine:
 
     def new_state(self) -> EngineState:
         return EngineState(*self._configs)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of a reply's ids, control tokens left out."""
+        return self.tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def listen(self, state: EngineState, on_fed: Callable[[int], None]) -> Feed:
         """Begin a message that is appended behind `state` while it is spoken. `on_fed`: see `Feed`."""

@@ -7,6 +7,7 @@ weighted by characters and rounded down to a whole word.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 # English read aloud at a usual pace: about 15 characters a second.
 S_PER_CHARACTER = 0.066
@@ -25,6 +26,14 @@ def projected_samples(num_samples: int, is_spoken_out: bool, num_characters: int
     if is_spoken_out:
         return num_samples
     return max(num_samples, round(num_characters * S_PER_CHARACTER * sample_rate))
+
+
+def heard_of(decode: Callable[[Sequence[int]], str], reply: Any, played_samples: int, is_spoken_out: bool) -> Heard:
+    """Of a `Reply` that ended just now."""
+    num_samples = sum(len(chunk.samples) for chunk in reply.chunks)
+    rate = reply.chunks[0].sample_rate
+    whole = projected_samples(num_samples, is_spoken_out, len(reply.text), rate)
+    return heard(decode, reply.text_ids, played_samples / max(1, whole))
 
 
 def heard(decode: Callable[[Sequence[int]], str], reply_ids: Sequence[int], share: float) -> Heard:

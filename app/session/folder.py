@@ -205,6 +205,12 @@ def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
     partial.replace(path)
 
 
+def read_wav(path: Path) -> tuple[np.ndarray, int]:
+    """float32 mono in [-1, 1] and its rate, of a file that `write_wav` wrote."""
+    with _disk():
+        return soundfile.read(path, dtype="float32")
+
+
 def _replace_text(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".part")
     partial.write_text(text, encoding="utf-8")

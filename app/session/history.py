@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from app.session.cut import Heard
 from app.session.prompter import Context, PastTurn
 from app.session.record import TurnRecord
 from app.session.turn import RunningTurn
@@ -76,6 +77,31 @@ class History:
         self.context = replace(self.context, state=None, past=tuple(replace(turn, mark=None) for turn in past))
         if state is not None:
             state.close()
+
+    def newest_reply(self, number: int) -> TurnRecord | None:
+        """The record of turn `number` if its reply is the last that the model remembers."""
+        past = self.context.past
+        if not past or past[-1].number != number or not self.records or self.records[-1].turn != number:
+            return None
+        return self.records[-1]
+
+    def cut_newest(self, cut: Heard, heard_s: float) -> TurnRecord:
+        """Shortens the newest reply, in the engine's memory too; the changed record."""
+        context, newest = self.context, self.context.past[-1]
+        num_gone = 0
+        if context.state is not None:
+            num_gone = context.state.num_tokens
+            context.state.cut_reply(len(newest.reply_ids), cut.num_ids)
+            num_gone -= context.state.num_tokens
+        mark = None if context.state is None else context.state.mark()
+        ids, num_tokens = newest.reply_ids[: cut.num_ids], newest.num_tokens - num_gone
+        shorter = replace(newest, reply_ids=ids, num_tokens=num_tokens, mark=mark)
+        self.context = replace(context, past=(*context.past[:-1], shorter))
+        record = self.records[-1]
+        timings = record.timings | {"audio_s": heard_s, "heard_s": heard_s}
+        changed = replace(record, reply_text=cut.text, state="interrupted", timings=timings)
+        self.records = (*self.records[:-1], changed)
+        return changed
 
     def note_figures(self, turn: int, figures: dict) -> TurnRecord | None:
         """Merges figures into a record's waterfall; the changed record, None when the turn was forgotten."""

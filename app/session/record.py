@@ -1,10 +1,12 @@
 """What is remembered of a turn for people: its record, its reply as it grows, its waterfall; knows no disk."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from app.session.cut import Heard
 from app.types.events import (
     AudioChunk,
     CodecDelta,
@@ -41,6 +43,13 @@ class TurnRecord:
     voice: str
     message: str
     timings: dict
+
+
+def _first_samples(chunks: Iterable[AudioChunk], num_samples: int) -> Iterator[AudioChunk]:
+    for chunk in chunks:
+        num_left = num_samples - chunk.start_sample
+        if num_left > 0:
+            yield replace(chunk, samples=chunk.samples[:num_left])
 
 
 @dataclass
@@ -85,6 +94,12 @@ class Reply:
                 }
             case TurnFailed():
                 self.figures["total_s"] = event.t_s
+
+    def cut(self, cut: Heard, num_samples: int) -> None:
+        """Forgets what was not heard."""
+        self.texts, self.text_ids = [cut.text], self.text_ids[: cut.num_ids]
+        self.chunks = list(_first_samples(self.chunks, num_samples))
+        self.figures["heard_s"] = self.audio_s
 
     @property
     def text(self) -> str:

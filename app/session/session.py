@@ -10,8 +10,9 @@ from typing import Any
 
 from app.door import door
 from app.errors import DemoError, SessionBusy, SessionGone
+from app.session.cut import heard, heard_of
 from app.session.fit import Fit
-from app.session.folder import SessionFolder
+from app.session.folder import SessionFolder, read_wav
 from app.session.history import History, size_of
 from app.session.loading import EngineLoader
 from app.session.prompter import Prompter, scratch_state
@@ -20,7 +21,7 @@ from app.session.settings import checked_settings, checked_system_prompt
 from app.session.stream import TurnStream
 from app.session.threads import SessionThreads
 from app.session.turn import RunningTurn, files_of, guess_kind, kind_of
-from app.types.events import TERMINAL, Event, TurnFailed, TurnInterrupted
+from app.types.events import TERMINAL, Event, TurnFailed, TurnFinished, TurnInterrupted
 from app.types.prompt import Prompt
 from app.types.turn import TextPart, TurnInput, TurnSettings
 
@@ -163,8 +164,10 @@ class Session:
 
     def _finish(self, turn: RunningTurn, event: Event) -> None:
         """Books what the engine ended: the files, the context, then the report."""
-        turn.reply.add(event)
         is_failed = isinstance(event, TurnFailed)
+        if turn.played_samples is not None and not is_failed:
+            event = self._cut_short(turn, event)
+        turn.reply.add(event)
         wav, message = (None, event.message) if is_failed else self._stored(partial(self._write_sound, turn))
         with self._lock:
             turn.is_over = True
@@ -178,6 +181,15 @@ class Session:
                     record = replace(record, message=message or trouble)
                 self._conclude(record)
         turn.end(event)
+
+    def _cut_short(self, turn: RunningTurn, event: TurnFinished | TurnInterrupted) -> TurnInterrupted:
+        """Cuts an ended reply, and what the engine keeps of it, to what was played."""
+        reply = turn.reply
+        cut = heard_of(self._tools.loader.wait().decode, reply, turn.played_samples, event.metrics.speech_end == "eos")
+        if reply.text_ids:
+            turn.state.cut_reply(len(reply.text_ids), cut.num_ids)
+        reply.cut(cut, turn.played_samples)
+        return TurnInterrupted(event.turn, event.t_s, cut.text, event.metrics)
 
     def _write_sound(self, turn: RunningTurn) -> Path | None:
         spoken = turn.reply.samples()
@@ -216,13 +228,44 @@ class Session:
 
     # -- what a person does to the conversation ----------------------------------------------------------------------
 
-    def interrupt(self) -> None:
-        """Stops the running reply, whatever it is at; once this returns, nothing new but the end enters its stream."""
+    def interrupt(self, played_samples: int | None = None) -> None:
+        """Stops the running reply, whatever it is at; once this returns, nothing new but the end enters its stream.
+
+        `played_samples`: how much of its speech was heard; the reply is cut to that. None keeps what was made.
+        """
         with self._lock:
             turn = self._running
+            if turn is not None and turn.reply.chunks:
+                turn.played_samples = played_samples
             in_engine = turn is not None and turn.stop()
         if turn is not None and not in_engine:
             self._end_early(turn, turn.interrupted())
+
+    def cut(self, number: int, played_samples: int) -> TurnRecord | None:
+        """Cuts the reply of turn `number` to what was heard of it: stops it where it is still being made, else shortens
+        the newest reply if it is that one. The changed record; None where there is nothing to be changed by now.
+        """
+        with self._lock:
+            turn = self._running
+            if turn is None:
+                return self._cut_newest(number, played_samples)
+        if turn.number == number:
+            self.interrupt(played_samples)
+        return None
+
+    def _cut_newest(self, number: int, played_samples: int) -> TurnRecord | None:
+        record = self._history.newest_reply(number)
+        if record is None or record.wav is None:
+            return None
+        samples, sample_rate = read_wav(record.wav)
+        if played_samples >= len(samples):
+            return None
+        share = played_samples / len(samples)
+        cut = heard(self._tools.loader.wait().decode, self._history.context.past[-1].reply_ids, share)
+        self._folder.write_wav(number, samples[:played_samples], sample_rate)
+        changed = self._history.cut_newest(cut, played_samples / sample_rate)
+        self._folder.write_timings(number, changed.timings)
+        return changed
 
     def reset(self, system_prompt: str | None = None) -> None:
         """Forgets everything that was said; a running reply is stopped first and belongs to nobody from then on.

@@ -18,6 +18,7 @@ class RunningTurn:
 
     Its session's lock guards all public attributes. `is_stopped`: somebody asked for its end; `is_over`: its end is
     booked; `is_orphan`: its conversation was cleared under it. `handle` and `state` are there once the engine has it.
+    `played_samples`: of the speech, when somebody stopped it, as the player tells; None where it was not cut short.
     """
 
     def __init__(self, number: int, turn_input: TurnInput, settings: TurnSettings, clock: Callable[[], float]) -> None:
@@ -30,6 +31,7 @@ class RunningTurn:
         self.is_stopped = False
         self.is_over = False
         self.is_orphan = False
+        self.played_samples: int | None = None
         self.handle: Any = None
         self.state: Any = None
         self.size_before: tuple | None = None
