@@ -13,6 +13,7 @@ from app.engine.loader import EngineOptions, load_engine
 from app.engine.tiny import BRIEF, write_tiny_checkpoint
 from app.errors import DemoError, SessionGone
 from app.session.folder import SessionFolder, UploadGate, remove_leftovers
+from app.session.listening import Listening
 from app.session.loading import EngineLoader, Progress
 from app.session.manager import Opened, SessionManager
 from app.session.memory import free_bytes
@@ -182,6 +183,22 @@ class Service:
                 raise self.failure
             self._keep_budget(session_id)
             return session.submit(turn_input, settings, system_prompt)
+
+    def listen(
+        self,
+        session_id: str,
+        settings: TurnSettings,
+        on_fed: Callable[[int], None],
+        system_prompt: str | None = None,
+        fps: float | None = None,
+    ) -> Listening:
+        """Begins a message that is spoken live; see `Session.listen`. Raises what `submit` raises."""
+        with door("listening"):
+            session = self._sessions.use(session_id)
+            if self.failure is not None:
+                raise self.failure
+            self._keep_budget(session_id)
+            return session.listen(settings, on_fed, system_prompt, fps)
 
     def interrupt(self, session_id: str, played_samples: int | None = None) -> None:
         """Stops the running reply within one step of the model; does nothing when none runs. `played_samples`: the

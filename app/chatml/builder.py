@@ -1,5 +1,7 @@
 """Builds the newest turn's token ids and positions piece by piece; text from people never becomes a control token."""
 
+from dataclasses import dataclass
+
 import torch
 from transformers import PreTrainedTokenizerBase
 
@@ -14,6 +16,14 @@ from app.types.turn import AudioPart, ImagePart, Part, TextPart, VideoPart
 
 # A segment is one pass through the Thinker. Shorter ones cost a pass each, longer ones memory.
 MIN_SEGMENT_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class PastTurn:
+    """A finished turn: what the user sent and the reply's ids as they were sampled."""
+
+    parts: tuple[Part, ...]
+    reply_ids: tuple[int, ...]
 
 
 class PromptBuilder:
@@ -50,10 +60,10 @@ class PromptBuilder:
         self._place([id_ for id_ in pending_ids if id_ not in self._spec.ids.ends_of_text])
         self._end_message()
 
-    def reply(self, reply_ids: tuple[int, ...]) -> None:
-        """A reply of an earlier turn, as the ids that were sampled."""
-        self._flush_text()
-        self.close_reply(reply_ids)
+    def past(self, turn: PastTurn) -> None:
+        self.user(turn.parts)
+        self.assistant()
+        self.close_reply(turn.reply_ids)
 
     def user(self, parts: tuple[Part, ...]) -> None:
         self.open_user()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from app.chatml.builder import PromptBuilder
+from app.chatml.builder import PastTurn, PromptBuilder
 from app.chatml.cursor import Cursor, vision_positions
 from app.chatml.features import mel_block, patchify, vision_block
 from app.chatml.log_mel import LogMelStream
@@ -63,20 +63,31 @@ class LivePrompt:
     def duration_s(self) -> float:
         return self._num_samples / self._spec.mel.sample_rate
 
-    def begin(self, system_prompt: str | None, pending_ids: Sequence[int] = ()) -> None:
-        """Opens the message: behind `system_prompt`, or where that is None behind the reply that ends in
-        `pending_ids`."""
+    @property
+    def num_given(self) -> int:
+        """Tokens given out so far."""
+        return sum(given.segment.num_tokens for given in self._given)
+
+    def begin(
+        self, system_prompt: str | None, pending_ids: Sequence[int] = (), past: Sequence[PastTurn] = ()
+    ) -> Append:
+        """Opens the message: behind `system_prompt` and `past`, or where the first is None behind the reply that ends
+        in `pending_ids`. What older turns need is to be appended now."""
         builder = self._builder
         if system_prompt is None:
             builder.close_reply(tuple(pending_ids))
         else:
             builder.system(system_prompt)
+            for turn in past:
+                builder.past(turn)
+        opening = builder.take() if past else ()
         builder.open_user()
         if self._fps is None:
             builder.open_audio()
         else:
             builder.open_video(has_sound=True)
         self._start = self._cursor.next
+        return Append(opening)
 
     def see(self, pixels: np.ndarray, at_s: float) -> None:
         """A picture uint8 `[height, width, 3]`, resized for the checkpoint, all of one size; shown from `at_s` on, in
@@ -92,6 +103,10 @@ class LivePrompt:
         for mel in self._mel.push(samples):
             segments += self._block(mel_block(mel))
         return self._with_restated(segments, num_before)
+
+    def given(self) -> Append:
+        """All that was given out, once more from the beginning of the message."""
+        return Append(tuple(given.segment for given in self._given))
 
     def finish(self, text: str = "") -> tuple[Append, Prompt]:
         """Ends the message, `text` behind what was heard, and opens the reply: what has to be appended still."""

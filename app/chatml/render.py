@@ -1,11 +1,10 @@
 """Turns of a conversation to the prompt that the engine lacks: only the delta, checked against the context length."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from app.chatml.builder import MIN_SEGMENT_TOKENS, PromptBuilder
+from app.chatml.builder import MIN_SEGMENT_TOKENS, PastTurn, PromptBuilder
 from app.chatml.cursor import Cursor
 from app.engine.spec import ModelSpec
 from app.engine.state import EngineState
@@ -22,14 +21,6 @@ DEFAULT_SYSTEM_PROMPT = (
 
 # Left free behind every prompt, so that a turn which just fits can also be answered.
 MIN_REPLY_TOKENS = 32
-
-
-@dataclass(frozen=True)
-class PastTurn:
-    """A finished turn: what the user sent and the reply's ids as they were sampled."""
-
-    parts: tuple[Part, ...]
-    reply_ids: tuple[int, ...]
 
 
 def render_turn(
@@ -67,9 +58,7 @@ def render_history(
     builder = PromptBuilder(spec, tokenizer, Cursor())
     builder.system(system_prompt)
     for turn in turns:
-        builder.user(tuple(turn.parts))
-        builder.assistant()
-        builder.reply(turn.reply_ids)
+        builder.past(turn)
     return _finish(builder, parts, reply, spec, num_cached=0)
 
 

@@ -13,7 +13,7 @@ from app.door import door
 from app.engine.feed import Feed
 from app.engine.metrics import TurnClock
 from app.engine.spec import ModelSpec
-from app.engine.state import EngineState
+from app.engine.state import EngineState, Mark
 from app.engine.turn import Stages, Turn
 from app.errors import DemoError
 from app.types.events import TERMINAL, Event, TurnFailed, TurnQueued
@@ -42,16 +42,24 @@ class TurnHandle:
         self._feed = feed
         self._stop = threading.Event()
         self._is_begun_too_early = False
-        self.is_over = False
+        self._over = threading.Event()
+        self.was_taken_back = False
 
     def stop(self) -> None:
         self._stop.set()
 
-    def take_back(self) -> None:
-        """Stop, and leave nothing of the turn but what its feed appended: the person goes on speaking."""
+    def take_back(self) -> bool:
+        """Stop, and leave nothing of the turn but what its feed appended: the person goes on speaking. Returns when
+        that is done; False when the turn had ended before, and its feed with it."""
         assert self._feed is not None
         self._is_begun_too_early = True
         self._stop.set()
+        self._over.wait()
+        return self.was_taken_back
+
+    @property
+    def is_over(self) -> bool:
+        return self._over.is_set()
 
     # What follows is the worker thread's.
 
@@ -65,7 +73,7 @@ class TurnHandle:
         return self._stop.is_set()
 
     def advance(self) -> None:
-        """One unit of work. Sets `is_over` when the turn has ended, in whichever way."""
+        """One unit of work; `is_over` when the turn has ended, in whichever way."""
         try:
             with door(f"turn {self._number}"):
                 self._advance()
@@ -80,8 +88,8 @@ class TurnHandle:
             self._steps = self._turn.steps()
         if self._stop.is_set():
             self._steps.close()
-            goes_on = self._is_begun_too_early
-            for event in self._turn.taken_back() if goes_on else self._turn.interrupted():
+            self.was_taken_back = self._is_begun_too_early
+            for event in self._turn.taken_back() if self.was_taken_back else self._turn.interrupted():
                 self._emit(event)
             return
         event = next(self._steps)
@@ -98,13 +106,14 @@ class TurnHandle:
         self._emit(TurnFailed(self._number, self._clock.now(), error.message, error.code))
 
     def _emit(self, event: Event) -> None:
-        if isinstance(event, TERMINAL):
-            self.is_over = True
-            if self._feed is not None:
-                self._feed.is_taken = False
-                if not self._is_begun_too_early:
-                    self._feed.end()
+        is_last = isinstance(event, TERMINAL)
+        if is_last and self._feed is not None:
+            self._feed.is_taken = False
+            if not self.was_taken_back:
+                self._feed.end()
         self._on_event(event)
+        if is_last:
+            self._over.set()
 
 
 class Engine:
@@ -142,9 +151,10 @@ class Engine:
         """The text of a reply's ids, control tokens left out."""
         return self.tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
-    def listen(self, state: EngineState, on_fed: Callable[[int], None]) -> Feed:
-        """Begin a message that is appended behind `state` while it is spoken. `on_fed`: see `Feed`."""
-        feed = Feed(self.stages.thinker, state, self._wake, on_fed)
+    def listen(self, state: EngineState, on_fed: Callable[[int], None], opening: Mark | None = None) -> Feed:
+        """Begin a message that is appended behind `state` while it is spoken. `on_fed`: see `Feed`. `opening`: of an
+        earlier feed of the same message, which begins again there."""
+        feed = Feed(self.stages.thinker, state, self._wake, on_fed, opening)
         with self._changed:
             assert not self._is_closed, "listen after close"
             self._feeds.append(feed)

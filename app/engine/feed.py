@@ -19,14 +19,19 @@ class Feed:
     """
 
     def __init__(
-        self, thinker: Thinker, state: EngineState, wake: Callable[[], None], on_fed: Callable[[int], None]
+        self,
+        thinker: Thinker,
+        state: EngineState,
+        wake: Callable[[], None],
+        on_fed: Callable[[int], None],
+        opening: Mark | None = None,
     ) -> None:
         self._thinker = thinker
         self._state = state
         self._wake = wake
         self._on_fed = on_fed
         self._queue: deque[Append] = deque()
-        self._opening: Mark | None = None
+        self._opening = opening
         # Where each segment begins that was appended.
         self._starts: list[Mark] = []
         self._steps = self._work()
@@ -99,6 +104,8 @@ class Feed:
 
     def _work(self) -> Iterator[None]:
         """Yields after every unit; goes on for ever."""
+        if self._opening is not None:
+            self._state.trim(self._opening)
         while True:
             if not self._queue or self.error is not None:
                 self._queue.clear()

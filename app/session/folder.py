@@ -134,6 +134,14 @@ class SessionFolder:
         """The turn with resolved paths and no copies, for looking at it before it is sent."""
         return self._gate.check(turn_input)
 
+    def write_said(self, turn: int, samples: np.ndarray, sample_rate: int) -> Path:
+        """What a person said, as a file of the turn's own."""
+        folder = self.path / f"turn_{turn}"
+        with _disk():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            write_wav(folder / "said.wav", samples, sample_rate)
+        return folder / "said.wav"
+
     def write_wav(self, turn: int, samples: np.ndarray, sample_rate: int) -> Path:
         path = self.path / f"turn_{turn}.wav"
         with _disk():

@@ -5,10 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from app.chatml.builder import PastTurn as SpokenTurn
+from app.chatml.cursor import Cursor
+from app.chatml.live import LivePrompt
 from app.media.limits import MediaLimits
 from app.session.fit import Fit, Load, fit_turn
 from app.session.pipeline import Pipeline
-from app.types.prompt import Prompt
+from app.types.prompt import Append, Prompt
 from app.types.turn import Part, TextPart, TurnInput, TurnSettings
 
 # More than any context: the room is checked here, where the cuts that would help can be named, so the renderer must
@@ -62,6 +65,21 @@ class Prompter:
             return self.pipeline.render(spec, engine.tokenizer, target, parts, context.system_prompt, reply)
         past = tuple((self.decode(engine, turn.stored), turn.reply_ids) for turn in context.past)
         return self.pipeline.render_history(spec, engine.tokenizer, past, parts, context.system_prompt, reply)
+
+    def begin_live(self, engine: Any, context: Context, target: Any, fps: float | None) -> tuple[LivePrompt, Append]:
+        """A message that is going to be spoken, behind `target`; and what older turns need before it."""
+        cursor = Cursor(target.next_position, target.top_position)
+        live = LivePrompt(engine.spec, engine.tokenizer, cursor, fps)
+        if context.state is not None:
+            return live, live.begin(None, target.pending_ids)
+        past = [SpokenTurn(self.decode(engine, turn.stored), turn.reply_ids) for turn in context.past]
+        return live, live.begin(context.system_prompt, past=past)
+
+    def num_opening(self, engine: Any, context: Context) -> int:
+        """Tokens that every conversation begins with."""
+        empty = Context(None, (), context.system_prompt)
+        with scratch_state(engine) as state:
+            return self.render(engine, empty, state, (TextPart(""),), None).num_tokens
 
     def estimate(
         self,

@@ -8,12 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from app.door import door
 from app.errors import DemoError, SessionBusy, SessionGone
 from app.session.cut import heard, heard_of
 from app.session.fit import Fit
 from app.session.folder import SessionFolder, read_wav
 from app.session.history import History, size_of
+from app.session.listening import Listening
 from app.session.loading import EngineLoader
 from app.session.prompter import Prompter, scratch_state
 from app.session.record import StoredFile, TurnRecord
@@ -23,7 +26,7 @@ from app.session.threads import SessionThreads
 from app.session.turn import RunningTurn, files_of, guess_kind, kind_of
 from app.types.events import TERMINAL, Event, TurnFailed, TurnFinished, TurnInterrupted
 from app.types.prompt import Prompt
-from app.types.turn import TextPart, TurnInput, TurnSettings
+from app.types.turn import FileInput, TextPart, TurnInput, TurnSettings
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Session:
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._running: RunningTurn | None = None
+        self._listening: Listening | None = None
         self._num_turns = 0
         self._history = History(system_prompt)
         self._is_closed = False
@@ -74,7 +78,7 @@ class Session:
     def transcript(self) -> tuple[TurnRecord, ...]:
         with self._lock:
             records, running = self._history.records, self._running
-            return records if running is None else (*records, running.record())
+            return records if running is None or running.is_listening else (*records, running.record())
 
     def wait_idle(self, timeout_s: float) -> bool:
         """True once no reply is being made."""
@@ -91,17 +95,23 @@ class Session:
         if system_prompt is not None:
             system_prompt = checked_system_prompt(system_prompt, self._tools.prompter.limits)
         with self._lock:
-            if self._is_closed:
-                raise SessionGone("This conversation has expired: reload the page to begin a new one.")
-            if self._running is not None:
-                raise SessionBusy("A reply is still being made: wait for its end or stop it, then send again.")
-            if system_prompt is not None:
-                self._history.take_system_prompt(system_prompt)
-            self._num_turns += 1
-            turn = self._running = RunningTurn(self._num_turns, turn_input, settings, self._clock)
-            self.last_used = turn.submitted_at
+            turn = self._new_turn(turn_input, settings, system_prompt)
         self._tools.threads.prepare(partial(self._prepare, turn))
         return turn.stream
+
+    def _new_turn(self, turn_input: TurnInput, settings: TurnSettings, system_prompt: str | None) -> RunningTurn:
+        """Under the lock."""
+        if self._is_closed:
+            raise SessionGone("This conversation has expired: reload the page to begin a new one.")
+        if self._running is not None:
+            what = "You are being listened to" if self._running.is_listening else "A reply is still being made"
+            raise SessionBusy(f"{what}: wait for its end or stop it, then send again.")
+        if system_prompt is not None:
+            self._history.take_system_prompt(system_prompt)
+        self._num_turns += 1
+        turn = self._running = RunningTurn(self._num_turns, turn_input, settings, self._clock)
+        self.last_used = turn.submitted_at
+        return turn
 
     def _prepare(self, turn: RunningTurn) -> None:
         try:
@@ -154,6 +164,70 @@ class Session:
             on_event = partial(self._on_event, turn)
             turn.handle = engine.submit(target, prompt, settings, turn.number, on_event, turn.submitted_at)
 
+    # -- a message that is spoken live -------------------------------------------------------------------------------
+
+    def listen(
+        self,
+        settings: TurnSettings,
+        on_fed: Callable[[int], None],
+        system_prompt: str | None = None,
+        fps: float | None = None,
+    ) -> Listening:
+        """Begins to take in a message while it is spoken; `on_fed`: see `app.engine.feed.Feed`. `fps`: of its pictures.
+
+        Raises what `submit` raises, and at once what goes wrong later there.
+        """
+        engine, prompter = self._tools.loader.wait(), self._tools.prompter
+        settings = checked_settings(settings, engine.spec, prompter.limits)
+        if system_prompt is not None:
+            system_prompt = checked_system_prompt(system_prompt, prompter.limits)
+        with self._lock:
+            turn = self._new_turn(TurnInput(()), settings, system_prompt)
+            turn.is_listening = True
+            context = self._history.context
+        target = engine.new_state() if context.state is None else context.state
+        try:
+            with door("listening"):
+                turn.num_opening = prompter.num_opening(engine, context)
+                live, opening = prompter.begin_live(engine, context, target, fps)
+        except DemoError:
+            if target is not context.state:
+                target.close()
+            self.forget_live(turn)
+            raise
+        turn.state, turn.size_before = target, size_of(target)
+        listening = Listening(self, turn, engine, live, opening, on_fed)
+        with self._lock:
+            self._listening = listening
+        return listening
+
+    def listener_of(self, turn: RunningTurn) -> Callable[[Event], None]:
+        return partial(self._on_event, turn)
+
+    def settle_live(self, turn: RunningTurn, samples: np.ndarray, sample_rate: int) -> TurnStream:
+        """The message is over and `turn` answers it."""
+        path, _ = self._stored(partial(self._folder.write_said, turn.number, samples, sample_rate))
+        with self._lock:
+            if path is not None:
+                turn.files = (StoredFile(path, "audio"),)
+                turn.stored = TurnInput((FileInput(path, "audio"),))
+            turn.is_open, self._running, self._listening = False, turn, None
+            event = turn.end_waits
+        if event is not None:
+            self._tools.threads.finish(partial(self._finish, turn, event))
+        return turn.stream
+
+    def forget_live(self, turn: RunningTurn) -> None:
+        """What was being said was no message; its part of the state is taken back already."""
+        with self._lock:
+            state = turn.state
+            if self._running is turn:
+                self._running = self._listening = None
+                self._idle.notify_all()
+            is_needed = state is None or state is self._history.context.state
+        if not is_needed:
+            state.close()
+
     # -- from the engine to the record -------------------------------------------------------------------------------
 
     def _on_event(self, turn: RunningTurn, event: Event) -> None:
@@ -164,6 +238,12 @@ class Session:
 
     def _finish(self, turn: RunningTurn, event: Event) -> None:
         """Books what the engine ended: the files, the context, then the report."""
+        with self._lock:
+            if turn.is_taken_back:
+                return
+            if turn.is_open:
+                turn.end_waits = event
+                return
         is_failed = isinstance(event, TurnFailed)
         if turn.played_samples is not None and not is_failed:
             event = self._cut_short(turn, event)
@@ -235,6 +315,8 @@ class Session:
         """
         with self._lock:
             turn = self._running
+            if turn is not None and turn.is_listening:
+                return
             if turn is not None and turn.reply.chunks:
                 turn.played_samples = played_samples
             in_engine = turn is not None and turn.stop()
@@ -284,6 +366,9 @@ class Session:
         self._folder.remove()
 
     def _abandon(self, system_prompt: str | None) -> None:
+        listening = self._listening
+        if listening is not None:
+            listening.cancel()
         with self._lock:
             turn, self._running = self._running, None
             state = self._history.clear(system_prompt)

@@ -18,7 +18,9 @@ class RunningTurn:
 
     Its session's lock guards all public attributes. `is_stopped`: somebody asked for its end; `is_over`: its end is
     booked; `is_orphan`: its conversation was cleared under it. `handle` and `state` are there once the engine has it.
-    `played_samples`: of the speech, when somebody stopped it, as the player tells; None where it was not cut short.
+    `is_listening`: its message is still being spoken. `is_open`: it answers a message that may still go on, so its end
+    waits; `is_taken_back`: the message went on. `played_samples`: of the speech, when somebody stopped it, as the
+    player tells; None where it was not cut short.
     """
 
     def __init__(self, number: int, turn_input: TurnInput, settings: TurnSettings, clock: Callable[[], float]) -> None:
@@ -31,6 +33,10 @@ class RunningTurn:
         self.is_stopped = False
         self.is_over = False
         self.is_orphan = False
+        self.is_listening = False
+        self.is_open = False
+        self.is_taken_back = False
+        self.end_waits: Event | None = None
         self.played_samples: int | None = None
         self.handle: Any = None
         self.state: Any = None
@@ -42,6 +48,13 @@ class RunningTurn:
         self._lock = threading.Lock()
         self._early: list[tuple[str, float, float]] = []
         self._withheld: list[Event] | None = None
+
+    def again(self) -> "RunningTurn":
+        """An attempt to answer what is being said, from now on."""
+        turn = RunningTurn(self.number, self.turn_input, self.settings, self._clock)
+        turn.state, turn.size_before, turn.num_opening = self.state, self.size_before, self.num_opening
+        turn.is_open = True
+        return turn
 
     def elapsed_s(self) -> float:
         return self._clock() - self.submitted_at
