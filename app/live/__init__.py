@@ -1,0 +1,1 @@
+"""Live conversation over one WebSocket: sound and pictures up, events and speech down."""
