@@ -205,6 +205,10 @@ class Service:
         reply is cut to what was heard of it."""
         self._sessions.get(session_id).interrupt(played_samples)
 
+    def wait_idle(self, session_id: str, timeout_s: float = 10.0) -> bool:
+        """True once no reply is being made."""
+        return self._sessions.get(session_id).wait_idle(timeout_s)
+
     def cut(self, session_id: str, turn: int, played_samples: int) -> TurnRecord | None:
         """Cuts the reply of a turn to what was heard, running or just finished. The changed record of a finished one;
         None where the change comes with the turn's end or there is none."""

@@ -29,7 +29,7 @@ from app.types.events import (
     TurnStarted,
 )
 from app.types.media import Audio, Image, MediaRules, Video, VisionRules
-from app.types.prompt import Prompt, Segment
+from app.types.prompt import Append, Prompt, Segment
 from app.types.turn import AudioPart, ImagePart, Part, TextInput, TextPart, TurnInput, TurnSettings, VideoPart
 
 SAMPLE_RATE = 24_000
@@ -70,6 +70,12 @@ class FakeState:
         return len(self.ids)
 
     @property
+    def next_position(self) -> int:
+        return len(self.ids)
+
+    top_position = next_position
+
+    @property
     def num_bytes(self) -> int:
         return 100 * len(self.ids)
 
@@ -107,9 +113,51 @@ class Script:
 class FakeHandle:
     def __init__(self) -> None:
         self.stopped = threading.Event()
+        self.over = threading.Event()
+        self.is_begun_too_early = False
+        self.was_taken_back = False
 
     def stop(self) -> None:
         self.stopped.set()
+
+    def take_back(self) -> bool:
+        self.is_begun_too_early = True
+        self.stopped.set()
+        self.over.wait()
+        return self.was_taken_back
+
+
+class FakeFeed:
+    """Appends at once what is put."""
+
+    def __init__(self, state: FakeState, on_fed: Callable[[int], None], opening: tuple | None) -> None:
+        self._state, self._on_fed = state, on_fed
+        self.opening = opening or state.mark()
+        state.trim(self.opening)
+        self._starts: list[tuple] = []
+
+    def put(self, append: Append) -> None:
+        if append.num_taken_back:
+            self._state.trim(self._starts[-append.num_taken_back])
+            del self._starts[-append.num_taken_back :]
+        self._state.pending_ids = ()
+        for segment in append.segments:
+            self._starts.append(self._state.mark())
+            self._state.ids += segment.token_ids.tolist()
+        self._on_fed(self._state.num_tokens - self.opening[0])
+
+    def cancel(self) -> None:
+        self._state.trim(self.opening)
+
+    def wait_over(self, timeout_s: float | None = None) -> bool:
+        return True
+
+
+class FakeTokenizer:
+    """A token per character."""
+
+    def __call__(self, text: str, **options) -> dict[str, list[int]]:
+        return {"input_ids": [20 + ord(char) % 900 for char in text]}
 
 
 class FakeEngine:
@@ -117,7 +165,7 @@ class FakeEngine:
 
     def __init__(self, script: Script = Script(), spec: ModelSpec | None = None) -> None:
         self.spec = spec or fake_spec()
-        self.tokenizer = None
+        self.tokenizer = FakeTokenizer()
         self.script = script
         self.reached = threading.Event()
         self.release = threading.Event()
@@ -134,13 +182,16 @@ class FakeEngine:
         words = {word_id(word): word for word in self.script.words}
         return " ".join(words[id_] for id_ in token_ids if id_ in words)
 
+    def listen(self, state: FakeState, on_fed: Callable[[int], None], opening: tuple | None = None) -> FakeFeed:
+        return FakeFeed(state, on_fed, opening)
+
     def new_state(self) -> FakeState:
         self.states.append(FakeState())
         return self.states[-1]
 
     def submit(
         self, state: FakeState, prompt: Prompt, settings: TurnSettings, turn: int,
-        on_event: Callable[[Event], None], submitted_at: float | None = None,
+        on_event: Callable[[Event], None], submitted_at: float | None = None, feed: FakeFeed | None = None,
     ) -> FakeHandle:  # fmt: skip
         handle = FakeHandle()
         since = time.monotonic() if submitted_at is None else submitted_at
@@ -171,6 +222,7 @@ class FakeEngine:
                 job = self._waiting.pop(0)
                 self._is_running = True
             FakeTurn(self, *job).run()
+            job[-1].over.set()
 
 
 class FakeTurn:
@@ -250,7 +302,8 @@ class FakeTurn:
         self._num_samples = samples_end
 
     def _stop(self) -> None:
-        if not self._said:
+        self._handle.was_taken_back = self._handle.is_begun_too_early
+        if not self._said or self._handle.was_taken_back:
             self._state.trim(self._mark)
         self._emit(TurnInterrupted, heard_text="".join(self._said), metrics=self._metrics(""))
 

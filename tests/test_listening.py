@@ -1,5 +1,7 @@
 """Laws of messages that are spoken live, over the real engine: equal to the same sound as a file, taken back whole."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +11,10 @@ import soundfile
 
 from app.config import Config
 from app.errors import SessionBusy, SessionGone
-from app.service import build_service
+from app.service import Service, build_service
 from app.session.listening import Listening
 from app.types.events import Prefilled, TextDelta, TurnFinished
-from app.types.turn import FileInput, TextInput, TurnInput
+from app.types.turn import FileInput, TextInput, TurnInput, TurnSettings
 from tests.engine_kit import noise_audio
 from tests.fake_engine import drain
 from tests.test_live_prompt import PIECE_S
@@ -20,23 +22,32 @@ from tests.test_live_prompt import PIECE_S
 WAIT_S = 60
 
 
-@pytest.fixture(scope="module")
-def service(tiny_checkpoint, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("listening")
+@contextmanager
+def real_service(checkpoint: Path, folder: Path) -> Iterator[Service]:
+    """The service over a checkpoint, loaded."""
     (folder / "uploads").mkdir()
-    config = Config(checkpoint=str(tiny_checkpoint), device="cpu", data_dir=folder / "data", keep_s=3600)
+    config = Config(checkpoint=str(checkpoint), device="cpu", data_dir=folder / "data", keep_s=3600)
     service = build_service(config, (folder / "uploads",))
     assert service.ready.wait(120) and service.failure is None, service.failure
     yield service
     service.close()
 
 
-@pytest.fixture
-def settings(service):
+def brief(defaults: TurnSettings) -> TurnSettings:
     """Greedy, short and silent."""
-    defaults = service.default_settings
     thinker = replace(defaults.thinker.greedy(), max_new_tokens=6)
     return replace(defaults, thinker=thinker, speak=False, seed=5)
+
+
+@pytest.fixture(scope="module")
+def service(tiny_checkpoint, tmp_path_factory):
+    with real_service(tiny_checkpoint, tmp_path_factory.mktemp("listening")) as started:
+        yield started
+
+
+@pytest.fixture
+def settings(service):
+    return brief(service.default_settings)
 
 
 @pytest.fixture

@@ -67,6 +67,11 @@ class Listening:
         needed = NUM_CLOSING + MIN_REPLY_TOKENS + per_s * (self._engine.spec.s_per_chunk + 1)
         return self._num_before + self._live.num_given + needed > self._engine.spec.context_length
 
+    @property
+    def is_answering(self) -> bool:
+        """An answer was begun in a pause and is not taken back."""
+        return self._begun is not None
+
     def hear(self, samples: np.ndarray) -> None:
         """More sound, float32 `[num_samples]` in [-1, 1] at the model's rate."""
         if self._is_over:

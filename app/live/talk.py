@@ -1,0 +1,348 @@
+"""Whose turn it is to speak: from sound that comes in to messages, answers and interruptions; knows no socket.
+
+All of it runs in one thread, the talk's own, which may wait for the model: `put` hands it what the browser sent. What
+the browser is to know goes through `send`, which any thread may call and which never waits.
+"""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from app.door import door
+from app.errors import DemoError, SessionBusy
+from app.live.detector import Mark, SpeechDetector, Timing
+from app.live.protocol import SAMPLE_RATE, Command, Picture, Sound, write_json, write_speech
+from app.session.listening import Listening
+from app.session.stream import TurnStream
+from app.types.events import (
+    AudioChunk,
+    Event,
+    Prefilled,
+    TextDelta,
+    TurnFailed,
+    TurnFinished,
+    TurnInterrupted,
+    TurnQueued,
+)
+from app.types.turn import TurnSettings
+
+# Sound that is kept for a message that may begin in it.
+KEPT_S = 3.0
+# A message ends here whatever the person does.
+MAX_MESSAGE_S = 300.0
+
+
+@dataclass(frozen=True)
+class TalkOptions:
+    """`hands_free`: speech begins and ends messages by itself; else `talk` and `talk_end` do. `interruptible`: speaking
+    over a reply stops it. `trial_answers`: begin to answer in a pause."""
+
+    hands_free: bool = True
+    interruptible: bool = True
+    trial_answers: bool = True
+    timing: Timing = Timing()
+
+
+class Talk:
+    """Owns the microphone's stream, the message that is being spoken and the reply that is being played.
+
+    `service` and `session_id`: the conversation. `settings()`: of the next turn, with its system prompt.
+    """
+
+    def __init__(
+        self,
+        service: Any,
+        session_id: str,
+        settings: Callable[[], tuple[TurnSettings, str | None]],
+        send: Callable[[str | bytes], None],
+        options: TalkOptions | None = None,
+        detector: SpeechDetector | None = None,
+    ) -> None:
+        self._service = service
+        self._session_id = session_id
+        self._settings = settings
+        self._send = send
+        self._options = options or TalkOptions()
+        self._detector = detector or SpeechDetector(self._options.timing)
+        # The newest sound: where it begins in the stream, and its pieces.
+        self._kept: deque[np.ndarray] = deque()
+        self._kept_from = 0
+        self._num_heard = 0
+        self._listening: Listening | None = None
+        # Where the message goes on that is being heard; None while nobody speaks.
+        self._said_until: int | None = None
+        self._state = ""
+        # The reply that is being played: its turn, and whether it was asked to be silent for a moment.
+        self._playing: int | None = None
+        self._is_hushed = False
+        self._hushed_at: int | None = None
+        self._is_meant = False
+        self._inbox: queue.SimpleQueue[Sound | Picture | Command | None] = queue.SimpleQueue()
+        self._tell("listening")
+        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+        self._thread.start()
+
+    # -- what the browser sends --------------------------------------------------------------------------------------
+
+    def put(self, message: Sound | Picture | Command) -> None:
+        """From any thread; what goes wrong with it is told as an `error` event, and the talk goes on."""
+        self._inbox.put(message)
+
+    @property
+    def backlog(self) -> int:
+        """Messages that wait."""
+        return self._inbox.qsize()
+
+    def close(self) -> None:
+        """The connection is gone: what was being said is no message, a reply goes on until the session stops it."""
+        self._inbox.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (message := self._inbox.get()) is not None:
+            self._take(message)
+        with suppress(DemoError), door("a live conversation"):
+            self._drop_message()
+
+    def _take(self, message: Sound | Picture | Command) -> None:
+        try:
+            with door("a live conversation"):
+                match message:
+                    case Sound(_, samples):
+                        self._hear(samples)
+                    case Command(kind, fields):
+                        self._obey(kind, fields)
+        except DemoError as error:
+            self._drop_message()
+            self._send(write_json("error", code=error.code, message=error.message))
+            self._tell("listening")
+
+    def _hear(self, samples: np.ndarray) -> None:
+        self._kept.append(samples)
+        self._num_heard += len(samples)
+        marks = self._detector.push(samples)
+        if self._options.hands_free:
+            for mark in marks:
+                self._on_mark(mark)
+        if self._said_until is not None and self._listening is not None:
+            self._pass_on(self._num_heard)
+            if self._listening.is_full or self._listening.duration_s > MAX_MESSAGE_S:
+                self._send(write_json("notice", code="message_full"))
+                self._answer()
+        self._forget_old()
+
+    def _obey(self, kind: str, fields: dict[str, Any]) -> None:
+        match kind:
+            case "talk":
+                self._begin(max(0, self._num_heard - round(self._options.timing.pre_roll_s * SAMPLE_RATE)))
+                self._interrupt()
+                self._listen()
+            case "talk_end":
+                if self._listening is not None:
+                    self._answer()
+            case "played":
+                self._on_played(fields["turn"], fields["samples"], fields.get("is_playing", True))
+            case "hushed":
+                self._on_hushed(fields["turn"], fields["samples"])
+            case "stop":
+                self._service.cut(self._session_id, fields["turn"], fields["samples"])
+                self._playing = None
+                self._is_hushed = False
+            case "options":
+                self._take_options(fields)
+            case "ping":
+                self._send(write_json("pong", **fields))
+
+    def _take_options(self, fields: dict[str, Any]) -> None:
+        timing = self._options.timing
+        if "silence_ms" in fields:
+            silence_s = fields["silence_ms"] / 1000
+            timing = replace(timing, silence_s=silence_s, pause_s=min(Timing.pause_s, silence_s))
+        chosen = {name: fields[name] for name in ("hands_free", "interruptible") if name in fields}
+        self._options = replace(self._options, timing=timing, **chosen)
+        self._detector.timing = timing
+
+    # -- from speech to a message ------------------------------------------------------------------------------------
+
+    def _on_mark(self, mark: Mark) -> None:
+        match mark.kind:
+            case "begin":
+                if self._playing is not None and not self._options.interruptible:
+                    return
+                self._begin(mark.sample)
+                if self._playing is not None:
+                    # At once and for a moment; whether it is meant, the next 0.3 s tell.
+                    self._is_hushed = True
+                    self._send(write_json("hush", turn=self._playing))
+                else:
+                    self._listen()
+            case "speech":
+                if self._said_until is None:
+                    return
+                self._is_meant = True
+                self._interrupt()
+                self._listen()
+            case "pause":
+                if self._listening is not None and self._options.trial_answers:
+                    self._pass_on(self._num_heard)
+                    self._listening.begin_answer()
+            case "resume":
+                if self._listening is not None:
+                    self._listening.go_on()
+            case "end":
+                if self._is_hushed and self._is_meant:
+                    # The browser has not told where it fell silent, and never will.
+                    self._is_hushed = False
+                    self._interrupt()
+                    self._listen()
+                if self._listening is not None:
+                    self._answer()
+                self._said_until = None
+            case "false":
+                self._drop_message()
+                if self._is_hushed:
+                    self._is_hushed = False
+                    self._send(write_json("go_on", turn=self._playing))
+                self._tell("speaking" if self._playing is not None else "listening")
+
+    def _begin(self, sample: int) -> None:
+        self._said_until = max(sample, self._kept_from)
+        self._is_meant = False
+        self._tell("hearing")
+
+    def _listen(self) -> None:
+        """Opens the message, unless a reply is still in the way."""
+        if self._listening is not None or self._said_until is None or self._is_hushed:
+            return
+        settings, system_prompt = self._settings()
+        try:
+            self._listening = self._service.listen(self._session_id, settings, self._on_fed, system_prompt)
+        except SessionBusy:
+            if self._options.interruptible:
+                self._service.interrupt(self._session_id)
+                self._service.wait_idle(self._session_id)
+                self._listening = self._service.listen(self._session_id, settings, self._on_fed, system_prompt)
+            else:
+                self._said_until = None
+                raise
+        self._pass_on(self._num_heard)
+
+    def _pass_on(self, until: int) -> None:
+        """Hands the kept sound up to `until` to the message."""
+        if self._listening is None or self._said_until is None or self._listening.is_answering:
+            return
+        start, self._said_until = self._said_until, until
+        samples = self._cut_out(start, until)
+        if len(samples):
+            self._listening.hear(samples)
+
+    def _cut_out(self, start: int, end: int) -> np.ndarray:
+        if not self._kept or end <= start:
+            return np.zeros(0, np.float32)
+        whole = np.concatenate(self._kept)
+        return whole[max(0, start - self._kept_from) : end - self._kept_from]
+
+    def _forget_old(self) -> None:
+        oldest = self._num_heard - round(KEPT_S * SAMPLE_RATE)
+        if self._said_until is not None:
+            oldest = min(oldest, self._said_until)
+        while self._kept and self._kept_from + len(self._kept[0]) <= oldest:
+            self._kept_from += len(self._kept.popleft())
+
+    def _on_fed(self, num_tokens: int) -> None:
+        self._send(write_json("fed", tokens=num_tokens))
+
+    def _answer(self) -> None:
+        listening, self._listening = self._listening, None
+        self._said_until = None
+        stream = listening.answer()
+        self._playing = stream.turn
+        self._tell("thinking")
+        self._send(write_json("turn", turn=stream.turn, heard_s=round(listening.duration_s, 3)))
+        threading.Thread(target=self._follow, args=(stream,), name="live reply", daemon=True).start()
+
+    def _drop_message(self) -> None:
+        listening, self._listening = self._listening, None
+        self._said_until = None
+        if listening is not None:
+            listening.cancel()
+
+    # -- interruption ------------------------------------------------------------------------------------------------
+
+    def _on_played(self, turn: int, samples: int, is_playing: bool) -> None:
+        """The browser tells now and then how far it is, and when it is through."""
+        if turn != self._playing:
+            return
+        if is_playing:
+            self._tell("speaking")
+        else:
+            self._playing = None
+            self._is_hushed = False
+            if self._state in ("speaking", "thinking"):
+                self._tell("listening")
+
+    def _on_hushed(self, turn: int, samples: int) -> None:
+        """The browser fell silent after so many samples."""
+        if turn == self._playing:
+            self._hushed_at = samples
+            if self._is_meant:
+                self._interrupt()
+                self._listen()
+
+    def _interrupt(self) -> None:
+        """Ends the reply that is being played, cut to what was heard; waits for that figure where it is on its way."""
+        if self._playing is None:
+            return
+        if self._is_hushed and self._hushed_at is None:
+            return
+        turn, played = self._playing, self._hushed_at
+        self._playing, self._is_hushed, self._hushed_at = None, False, None
+        if played is None:
+            self._service.interrupt(self._session_id)
+        else:
+            self._service.cut(self._session_id, turn, played)
+        self._service.wait_idle(self._session_id)
+        self._send(write_json("cut", turn=turn))
+
+    # -- the reply ---------------------------------------------------------------------------------------------------
+
+    def _follow(self, stream: TurnStream) -> None:
+        """Passes a turn's events on; in a thread of its own."""
+        is_spoken = False
+        for event in stream:
+            is_spoken |= isinstance(event, AudioChunk)
+            message = _message_of(event)
+            if message is not None:
+                self._send(message)
+        if not is_spoken:
+            self.put(Command("played", {"turn": stream.turn, "samples": 0, "is_playing": False}))
+
+    def _tell(self, state: str) -> None:
+        if state != self._state:
+            self._state = state
+            self._send(write_json("state", state=state))
+
+
+def _message_of(event: Event) -> str | bytes | None:
+    match event:
+        case AudioChunk():
+            return write_speech(event)
+        case TextDelta(text=text) if text:
+            return write_json("text", turn=event.turn, text=text)
+        case TurnQueued(num_ahead=num_ahead):
+            return write_json("queued", turn=event.turn, ahead=num_ahead)
+        case Prefilled(num_new=num_new, num_reused=num_reused):
+            return write_json("prefilled", turn=event.turn, new=num_new, reused=num_reused)
+        case TurnFinished(metrics=metrics) | TurnInterrupted(metrics=metrics):
+            how = "done" if isinstance(event, TurnFinished) else "interrupted"
+            first_s = {"ttft_s": metrics.ttft_s, "first_packet_s": metrics.first_packet_s}
+            return write_json("end", turn=event.turn, how=how, **first_s)
+        case TurnFailed(message=message, code=code):
+            return write_json("end", turn=event.turn, how="failed", message=message, code=code)
+    return None
