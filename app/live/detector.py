@@ -89,6 +89,11 @@ class SpeechDetector:
         self._is_pausing = False
         self.probability = 0.0
 
+    def reset(self) -> None:
+        """The stream was broken: what follows has nothing to do with what was before."""
+        self._begun_at, self._is_meant, self._is_pausing = None, False, False
+        self._recent.clear()
+
     @property
     def is_speech(self) -> bool:
         return self._begun_at is not None
@@ -120,8 +125,7 @@ class SpeechDetector:
             marks.append(self._mark("resume", now))
         if silent_s >= timing.silence_s or (not self._is_meant and silent_s >= timing.pause_s):
             marks.append(self._mark("end" if self._is_meant else "false", self._last_heard + 1))
-            self._begun_at, self._is_meant, self._is_pausing = None, False, False
-            self._recent.clear()
+            self.reset()
         elif self._is_meant and not self._is_pausing and silent_s >= timing.pause_s:
             self._is_pausing = True
             marks.append(self._mark("pause", self._last_heard + 1))

@@ -99,6 +99,10 @@ class Talk:
         """Messages that wait."""
         return self._inbox.qsize()
 
+    def pause(self) -> None:
+        """The connection is lost and may come back: what was being said is no message."""
+        self.put(Command("lost", {}))
+
     def close(self) -> None:
         """The connection is gone: what was being said is no message, a reply goes on until the session stops it."""
         self._inbox.put(None)
@@ -158,6 +162,10 @@ class Talk:
                 self._take_options(fields)
             case "ping":
                 self._send(write_json("pong", **fields))
+            case "lost":
+                self._drop_message()
+                self._detector.reset()
+                self._tell("listening")
 
     def _take_options(self, fields: dict[str, Any]) -> None:
         timing = self._options.timing
