@@ -24,6 +24,7 @@ from app.session.record import StoredFile, TurnRecord
 from app.session.session import Session, SessionTools
 from app.session.stream import TurnStream
 from app.session.threads import SessionThreads
+from app.types.media import VisionRules
 from app.types.turn import TurnInput, TurnSettings
 
 __all__ = [
@@ -125,6 +126,11 @@ class Service:
             spec.is_random,
             spec.is_micro,
         )
+
+    @property
+    def vision_rules(self) -> VisionRules:
+        """Of the pictures that the checkpoint takes; waits until it is loaded."""
+        return self._loader.wait().spec.media.vision
 
     @property
     def output_sample_rate(self) -> int:

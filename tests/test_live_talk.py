@@ -4,12 +4,14 @@ import json
 import queue
 import time
 
+import av
+import cv2
 import numpy as np
 import pytest
 import soundfile
 
 from app.live.detector import FRAME, SAMPLE_RATE, SpeechDetector, Timing
-from app.live.protocol import Command, Sound
+from app.live.protocol import Command, Picture, Sound
 from app.live.talk import Talk, TalkOptions
 from tests.engine_kit import noise_audio
 from tests.fake_engine import FakeEngine, Script, service_over
@@ -42,9 +44,9 @@ class Visitor:
             SpeechDetector(chosen.timing, is_loud),
         )
 
-    def say(self, samples: np.ndarray) -> None:
+    def say(self, samples: np.ndarray, at_ms: int = 0) -> None:
         for start in range(0, len(samples), 640):
-            self.talk.put(Sound(0, samples[start : start + 640]))
+            self.talk.put(Sound(at_ms + start // 16, samples[start : start + 640]))
 
     def command(self, kind: str, **fields) -> None:
         self.talk.put(Command(kind, fields))
@@ -146,6 +148,43 @@ def test_push_to_talk_takes_what_is_said_between_its_two_commands(service, setti
     (record,) = service.transcript(visitor.session)
     samples, rate = soundfile.read(record.files[0].path)
     assert len(samples) / rate == pytest.approx(3.3 + Timing.pre_roll_s, abs=0.05)
+
+
+def jpeg(shade: int, height: int = 120, width: int = 160) -> bytes:
+    picture = np.full((height, width, 3), shade, np.uint8)
+    return cv2.imencode(".jpg", picture)[1].tobytes()
+
+
+def test_what_the_camera_shows_while_somebody_speaks_is_seen_with_it(service, settings, visit):
+    """Pictures come twice a second from before the first word on; the message is a clip with sound."""
+    visitor = visit(service, settings)
+    sound = np.concatenate([silence(0.8), voice(11, 4.2), silence(1.0)])
+    for index, start in enumerate(range(0, len(sound), 8_000)):
+        at_ms = start * 1000 // SAMPLE_RATE
+        visitor.talk.put(Picture(at_ms, jpeg(20 * index)))
+        visitor.say(sound[start : start + 8_000], at_ms)
+    visitor.wait("end", how="done")
+    (record,) = service.transcript(visitor.session)
+    (file,) = record.files
+    assert file.kind == "video"
+    with av.open(str(file.path)) as clip:
+        shades = [int(frame.to_ndarray(format="gray").mean()) for frame in clip.decode(video=0)]
+        seconds = float(clip.duration / av.time_base)
+    # Two a second, each brighter than the one before, all that were shown in these seconds.
+    assert len(shades) == pytest.approx(2 * seconds, abs=2) and len(shades) % 2 == 0
+    assert shades == sorted(shades) and shades[-1] > shades[0] + 100
+    fed = max(event["tokens"] for event in visitor.events if event["type"] == "fed")
+    assert fed > 2 * 50 + 4 * 4
+
+
+@pytest.mark.parametrize("payload", [b"\xff\xd8\xff", b"\xff\xd8\xff" + b"x" * 500, jpeg(3)[:-20]])
+def test_a_broken_picture_gets_a_sentence_and_sound_goes_on(service, settings, visit, payload):
+    visitor = visit(service, settings)
+    visitor.talk.put(Picture(0, payload))
+    assert "webcam" in visitor.wait("error")["message"]
+    visitor.say(np.concatenate([silence(0.5), voice(12, 1.0), silence(1.0)]))
+    visitor.wait("end", how="done")
+    assert service.transcript(visitor.session)[0].files[0].kind == "audio"
 
 
 # -- interruption, over an engine that speaks a long tone --------------------------------------------------------------

@@ -104,6 +104,10 @@ class LivePrompt:
             segments += self._block(mel_block(mel))
         return self._with_restated(segments, num_before)
 
+    def shown(self) -> np.ndarray:
+        """The pictures that the message consists of so far, uint8 `[num_frames, height, width, 3]`."""
+        return self._frames_of(0, self._num_groups)
+
     def given(self) -> Append:
         """All that was given out, once more from the beginning of the message."""
         return Append(tuple(given.segment for given in self._given))

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from app.door import door
 from app.errors import DemoError, SessionBusy
 from app.live.detector import Mark, SpeechDetector, Timing
 from app.live.protocol import SAMPLE_RATE, Command, Picture, Sound, write_json, write_speech
+from app.media.image import decode_jpeg
+from app.media.video import fit_frame
 from app.session.listening import Listening
 from app.session.stream import TurnStream
 from app.types.events import (
@@ -36,17 +39,21 @@ from app.types.turn import TurnSettings
 KEPT_S = 3.0
 # A message ends here whatever the person does.
 MAX_MESSAGE_S = 300.0
+# Pictures that are kept for a message that may begin, and how old the newest may be for the camera to be on.
+MAX_PICTURES = 8
+FRESH_S = 3.0
 
 
 @dataclass(frozen=True)
 class TalkOptions:
     """`hands_free`: speech begins and ends messages by itself; else `talk` and `talk_end` do. `interruptible`: speaking
-    over a reply stops it. `trial_answers`: begin to answer in a pause."""
+    over a reply stops it. `trial_answers`: begin to answer in a pause. `fps`: of the pictures, where there are any."""
 
     hands_free: bool = True
     interruptible: bool = True
     trial_answers: bool = True
     timing: Timing = Timing()
+    fps: float = 2.0
 
 
 class Talk:
@@ -74,9 +81,14 @@ class Talk:
         self._kept: deque[np.ndarray] = deque()
         self._kept_from = 0
         self._num_heard = 0
+        # The newest pictures, with their places in the sound.
+        self._pictures: deque[tuple[int, np.ndarray]] = deque(maxlen=MAX_PICTURES)
+        self._sound_at = 0
         self._listening: Listening | None = None
+        self._listening_from = 0
         # Where the message goes on that is being heard; None while nobody speaks.
         self._said_until: int | None = None
+        self._sees = False
         self._state = ""
         # The reply that is being played: its turn, and whether it was asked to be silent for a moment.
         self._playing: int | None = None
@@ -118,8 +130,12 @@ class Talk:
         try:
             with door("a live conversation"):
                 match message:
-                    case Sound(_, samples):
+                    case Sound(at_ms, samples):
+                        # Both clocks are the browser's: what it took at one time belongs together.
+                        self._sound_at = self._num_heard - at_ms * SAMPLE_RATE // 1000
                         self._hear(samples)
+                    case Picture(at_ms, jpeg):
+                        self._see(at_ms, jpeg)
                     case Command(kind, fields):
                         self._obey(kind, fields)
         except DemoError as error:
@@ -140,6 +156,22 @@ class Talk:
                 self._send(write_json("notice", code="message_full"))
                 self._answer()
         self._forget_old()
+
+    def _see(self, at_ms: int, jpeg: bytes) -> None:
+        pixels = fit_frame(decode_jpeg(jpeg), self._service.vision_rules)
+        size = self._pictures[-1][1].shape if self._pictures else pixels.shape
+        if pixels.shape != size:
+            # The camera was turned or changed: what comes from now on is another clip.
+            self._pictures.clear()
+            if self._listening is not None:
+                return
+        sample = self._sound_at + at_ms * SAMPLE_RATE // 1000
+        self._pictures.append((sample, pixels))
+        if self._listening is not None and self._sees:
+            self._show(sample, pixels)
+
+    def _show(self, sample: int, pixels: np.ndarray) -> None:
+        self._listening.see(pixels, max(0.0, (sample - self._listening_from) / SAMPLE_RATE))
 
     def _obey(self, kind: str, fields: dict[str, Any]) -> None:
         match kind:
@@ -229,16 +261,25 @@ class Talk:
         if self._listening is not None or self._said_until is None or self._is_hushed:
             return
         settings, system_prompt = self._settings()
+        oldest = self._num_heard - round(FRESH_S * SAMPLE_RATE)
+        self._sees = bool(self._pictures) and self._pictures[-1][0] >= oldest
+        listen = partial(
+            self._service.listen, self._session_id, settings, self._on_fed, system_prompt,
+            self._options.fps if self._sees else None,
+        )  # fmt: skip
         try:
-            self._listening = self._service.listen(self._session_id, settings, self._on_fed, system_prompt)
+            self._listening = listen()
         except SessionBusy:
-            if self._options.interruptible:
-                self._service.interrupt(self._session_id)
-                self._service.wait_idle(self._session_id)
-                self._listening = self._service.listen(self._session_id, settings, self._on_fed, system_prompt)
-            else:
+            if not self._options.interruptible:
                 self._said_until = None
                 raise
+            self._service.interrupt(self._session_id)
+            self._service.wait_idle(self._session_id)
+            self._listening = listen()
+        self._listening_from = self._said_until
+        if self._sees:
+            for sample, pixels in self._pictures:
+                self._show(sample, pixels)
         self._pass_on(self._num_heard)
 
     def _pass_on(self, until: int) -> None:

@@ -19,6 +19,8 @@ from app.types.media import Audio, MediaRules, Video, VisionRules
 
 # Share of the context that the published reader gives to one video (`total_pixels` of fetch_video).
 _CONTEXT_SHARE = 0.9
+# A live picture takes at most so many tokens: 10 s at two a second are then 1,280, of which each pair is one group.
+LIVE_TOKENS = 128
 # The header's rate is taken when it is this close to that of the time stamps; browsers write none or a wrong one.
 _RATE_TOLERANCE = 0.02
 _ASSUMED_FPS = 25.0
@@ -183,6 +185,14 @@ def _read_frames(
             if index == last:
                 break
     return pictures, times
+
+
+def fit_frame(pixels: np.ndarray, rules: VisionRules, max_tokens: int = LIVE_TOKENS) -> np.ndarray:
+    """A frame of a live camera, uint8 `[height, width, 3]`, as a frame of a video of unknown length is seen."""
+    height, width = pixels.shape[:2]
+    max_pixels = min(rules.video_max_pixels, max(max_tokens * rules.factor**2, rules.video_min_pixels))
+    size = fitted_size(height, width, rules.factor, rules.video_min_pixels, max_pixels, "The camera's picture")
+    return resize(pixels, size)
 
 
 def _fitted_video_size(height: int, width: int, num_frames: int, rules: VisionRules, name: str) -> tuple[int, int]:

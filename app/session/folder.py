@@ -6,7 +6,7 @@ import re
 import shutil
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -134,13 +134,19 @@ class SessionFolder:
         """The turn with resolved paths and no copies, for looking at it before it is sent."""
         return self._gate.check(turn_input)
 
-    def write_said(self, turn: int, samples: np.ndarray, sample_rate: int) -> Path:
-        """What a person said, as a file of the turn's own."""
+    def write_said(
+        self, turn: int, samples: np.ndarray, sample_rate: int, write_clip: Callable[..., None] | None = None
+    ) -> Path:
+        """What a person said, with `write_clip` also what was shown, as a file of the turn's own."""
         folder = self.path / f"turn_{turn}"
+        path = folder / ("said.wav" if write_clip is None else "said.mp4")
         with _disk():
             folder.mkdir(mode=0o700, exist_ok=True)
-            write_wav(folder / "said.wav", samples, sample_rate)
-        return folder / "said.wav"
+            if write_clip is None:
+                write_wav(path, samples, sample_rate)
+            else:
+                write_clip(path, samples=samples, sample_rate=sample_rate)
+        return path
 
     def write_wav(self, turn: int, samples: np.ndarray, sample_rate: int) -> Path:
         path = self.path / f"turn_{turn}.wav"

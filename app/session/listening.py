@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from app.chatml.live import LivePrompt
 from app.chatml.render import MIN_REPLY_TOKENS
 from app.errors import SessionGone
+from app.media.clip import write_clip
 from app.session.stream import TurnStream
 from app.session.turn import RunningTurn
 from app.types.prompt import Append
@@ -37,6 +39,7 @@ class Listening:
         live: LivePrompt,
         opening: Append,
         on_fed: Callable[[int], None],
+        fps: float | None = None,
     ) -> None:
         self._session = session
         self._turn = turn
@@ -44,6 +47,7 @@ class Listening:
         self._live = live
         self._opening = opening
         self._on_fed = on_fed
+        self._fps = fps
         self._feed = engine.listen(turn.state, on_fed)
         self._num_before = turn.state.num_tokens + sum(segment.num_tokens for segment in opening.segments)
         self._put(opening)
@@ -82,7 +86,8 @@ class Listening:
 
     def see(self, pixels: np.ndarray, at_s: float) -> None:
         """A picture uint8 `[height, width, 3]` of the size that the checkpoint takes, shown from `at_s` on."""
-        self._live.see(pixels, at_s)
+        if not self._is_over:
+            self._live.see(pixels, at_s)
 
     def begin_answer(self) -> None:
         """Begins to answer what was said so far; nothing of it is shown yet."""
@@ -108,7 +113,10 @@ class Listening:
         self._is_over = True
         if self._begun is None:
             self._begun = self._submit(self._live)
-        return self._session.settle_live(self._begun, self.samples(), self._engine.spec.mel.sample_rate)
+        clip = None
+        if self._fps is not None:
+            clip = partial(write_clip, frames=self._live.shown(), fps=self._fps)
+        return self._session.settle_live(self._begun, self.samples(), self._engine.spec.mel.sample_rate, clip)
 
     def cancel(self) -> None:
         """It was no message after all: nothing of it stays. Does nothing once it is answered."""

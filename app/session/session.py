@@ -196,7 +196,7 @@ class Session:
             self.forget_live(turn)
             raise
         turn.state, turn.size_before = target, size_of(target)
-        listening = Listening(self, turn, engine, live, opening, on_fed)
+        listening = Listening(self, turn, engine, live, opening, on_fed, fps)
         with self._lock:
             self._listening = listening
         return listening
@@ -204,13 +204,16 @@ class Session:
     def listener_of(self, turn: RunningTurn) -> Callable[[Event], None]:
         return partial(self._on_event, turn)
 
-    def settle_live(self, turn: RunningTurn, samples: np.ndarray, sample_rate: int) -> TurnStream:
-        """The message is over and `turn` answers it."""
-        path, _ = self._stored(partial(self._folder.write_said, turn.number, samples, sample_rate))
+    def settle_live(
+        self, turn: RunningTurn, samples: np.ndarray, sample_rate: int, write_clip: Callable[..., None] | None
+    ) -> TurnStream:
+        """The message is over and `turn` answers it. `write_clip`: where there were pictures too."""
+        kind = "audio" if write_clip is None else "video"
+        path, _ = self._stored(partial(self._folder.write_said, turn.number, samples, sample_rate, write_clip))
         with self._lock:
             if path is not None:
-                turn.files = (StoredFile(path, "audio"),)
-                turn.stored = TurnInput((FileInput(path, "audio"),))
+                turn.files = (StoredFile(path, kind),)
+                turn.stored = TurnInput((FileInput(path, kind),))
             turn.is_open, self._running, self._listening = False, turn, None
             event = turn.end_waits
         if event is not None:
