@@ -15,6 +15,8 @@ from app.flags import parse_flags
 if TYPE_CHECKING:
     import gradio as gr
 
+    from app.live.server import LiveServer
+
 
 def main(argv: Sequence[str]) -> int:
     """Serves until interrupted. Exit code 0, or 2 with one sentence when the flags cannot work."""
@@ -25,14 +27,16 @@ def main(argv: Sequence[str]) -> int:
         return 2
     prepare_environment(config)
     # Gradio reads its folders from the environment while it is imported.
+    from app.live.server import LiveServer
     from app.media.decode import probe
     from app.service import build_service
     from components.page import build_page
 
     service = build_service(config, upload_dirs=(upload_dir(config),))
-    demo = build_page(service, probe)
+    live = LiveServer(service)
+    demo = build_page(service, probe, live)
     try:
-        serve(demo, config)
+        serve(demo, config, live)
         wait_for_end()
     except OSError:
         # Gradio's own sentence goes on about its environment variables.
@@ -44,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     finally:
         demo.close(verbose=False)
+        live.close()
         service.close()
     return 0
 
@@ -63,14 +68,16 @@ def prepare_environment(config: Config) -> None:
     os.environ["GRADIO_EXAMPLES_CACHE"] = str(config.data_dir.absolute() / "sessions")
 
 
-def serve(demo: "gr.Blocks", config: Config) -> None:
+def serve(demo: "gr.Blocks", config: Config, live: "LiveServer") -> None:
     from components.examples import SAMPLES
     from components.style import launch_options
 
+    options = launch_options()
+    options["app_kwargs"]["routes"] = [live.route]
     # Hosts like Spaces say in the environment where to listen.
     is_default = config.server_name == Config.server_name
     demo.queue(default_concurrency_limit=None, api_open=False).launch(
-        **launch_options(),
+        **options,
         prevent_thread_lock=True,
         show_error=False,
         server_name=os.environ.get("GRADIO_SERVER_NAME", config.server_name) if is_default else config.server_name,

@@ -57,14 +57,19 @@ class Follower:
         self._service, self._page, self._texts = service, page, texts
         self._conversation = Conversation(texts)
 
-    def follow(self, stream: TurnStream, state: PageState, past: Sequence[TurnRecord], sent: Sent) -> Iterator[dict]:
-        """Values of the page's widgets: sound as soon as it is there, everything else some 15 times a second."""
+    def follow(
+        self, stream: TurnStream, state: PageState, past: Sequence[TurnRecord], sent: Sent, is_live: bool = False
+    ) -> Iterator[dict]:
+        """Values of the page's widgets: sound as soon as it is there, everything else some 15 times a second.
+
+        `is_live`: the turn was spoken live; its speech comes over the live socket, and the composer is not its own.
+        """
         page, feed, view = self._page, PlayerFeed(state.generation), View()
         before, files = self._conversation.of(past), sent.uploads
         drawn, drawn_at, is_in_composer = None, 0.0, True
         yield {
             page.state: state,
-            page.player: feed.begin(),
+            page.player: feed.begin(stream.turn if is_live else None),
             page.notice: "",
             page.forget: gr.update(visible=False),
             page.status: self._status(view),
@@ -73,7 +78,7 @@ class Follower:
             event = stream.get(REDRAW_S if view == drawn else max(0.0, drawn_at + REDRAW_S - time.monotonic()))
             while event is not None:
                 view = fold(view, event)
-                if isinstance(event, AudioChunk):
+                if isinstance(event, AudioChunk) and not is_live:
                     feed.push(event)
                 event = stream.get(0)
             if view.is_over:
@@ -83,7 +88,7 @@ class Follower:
                 news[page.player] = packet
             if view.is_accepted and is_in_composer:
                 is_in_composer = False
-                news |= self._emptied(sent)
+                news |= {} if is_live else self._emptied(sent)
                 files = self._stored(state.session_id, stream.turn) or files
             if view != drawn and time.monotonic() - drawn_at >= REDRAW_S:
                 drawn, drawn_at = view, time.monotonic()
@@ -92,7 +97,13 @@ class Follower:
                 news[page.timing] = waterfall_html(timings_of(view, stream.turn), self._texts)
             if news:
                 yield news
-        yield self._ended(view, state, feed) | self._aftermath(view, sent, is_in_composer)
+        ended = self._ended(view, state, feed)
+        if is_live:
+            if view.state == "done":
+                del ended[page.player]  # the socket says when the last sample has come
+            yield ended | (self.refused(view.code, view.message) if view.state == "failed" else {})
+        else:
+            yield ended | self._aftermath(view, sent, is_in_composer)
 
     def refused(self, code: str, message: str) -> dict:
         """Says why, above what was typed and attached, which stays as it is."""

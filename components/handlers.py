@@ -5,16 +5,20 @@ Holds no conversation: of each open page only which session it shows.
 
 import html
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from app.errors import DemoError, SessionGone
+from app.live.server import PATH, LiveServer
 from app.service import CheckpointInfo, Estimate, Service
+from app.types.turn import TurnInput
 from components.conversation import Conversation, last_timings, status_html
 from components.examples import Examples, chosen, examples_html
 from components.following import Follower, Sent
+from components.live import read_turn, refusal_value, ticket_value
 from components.pages import OpenPages, PageState
 from components.player import read_report, stop_value
 from components.settings import default_values, settings_from
@@ -30,8 +34,8 @@ LOOK_S = 0.25
 class Handlers:
     """The page's event handlers. Inputs come in the order of `Page.asked`; outputs are keyed by widget."""
 
-    def __init__(self, service: Service, probe: Probe, page: Page, examples: Examples) -> None:
-        self._service, self._probe, self._page, self._examples = service, probe, page, examples
+    def __init__(self, service: Service, probe: Probe, live: LiveServer, page: Page, examples: Examples) -> None:
+        self._service, self._probe, self._live, self._page, self._examples = service, probe, live, page, examples
         self._pages = OpenPages()
         self._first_settings = service.default_settings
 
@@ -63,6 +67,7 @@ class Handlers:
     def leave(self, request: gr.Request) -> None:
         session_id = self._pages.let_go(request.session_hash)
         if session_id is not None:
+            self._live.leave(session_id)
             self._service.leave(session_id)
 
     def _opened(self, secret: str | None, state: PageState, request: gr.Request) -> dict:
@@ -173,6 +178,46 @@ class Handlers:
         texts = _texts(request)
         refused = Follower(self._service, self._page, texts).refused("session_gone", texts("session_new"))
         return self._opened(None, state, request) | {self._page.chat: []} | refused
+
+    # -- a live conversation -------------------------------------------------------------------------------------------
+
+    def ticket(self, request: gr.Request, state: PageState, voice: Any, prompt: str, *answer: Any) -> str:
+        """Lets this page's browser in to the live socket."""
+        try:
+            self._service.transcript(state.session_id)
+            settings = settings_from(voice, answer)
+        except DemoError as error:
+            return refusal_value(error.message)
+        self._pages.hold(request.session_hash, state.session_id)
+        return ticket_value(PATH, self._live.mint(state.session_id, settings, prompt))
+
+    def live_settings(self, state: PageState, voice: Any, prompt: str, *answer: Any) -> None:
+        """What was changed holds from the next live turn on."""
+        with suppress(DemoError):
+            self._live.update(state.session_id, settings_from(voice, answer), prompt)
+
+    def live_turn(
+        self, event: gr.EventData, request: gr.Request, state: PageState, voice: Any, prompt: str, *answer: Any
+    ) -> Iterator[dict]:
+        """Draws the answer to what was said live, while it is made."""
+        turn = read_turn(event._data)
+        stream = None if turn is None else self._live.take_stream(state.session_id, turn)
+        if stream is None:
+            yield {self._page.notice: gr.skip()}
+            return
+        self.live_settings(state, voice, prompt, *answer)
+        past = [record for record in self._service.transcript(state.session_id) if record.turn < turn]
+        follower = Follower(self._service, self._page, _texts(request))
+        yield from follower.follow(stream, state.begin(turn), past, Sent(TurnInput(()), ()), is_live=True)
+
+    def live_cut(self, request: gr.Request, state: PageState) -> dict:
+        """A finished reply was spoken over: its record is shorter now."""
+        page, texts = self._page, _texts(request)
+        try:
+            records = self._service.transcript(state.session_id)
+        except DemoError:
+            return {page.timing: gr.skip()}
+        return {page.chat: Conversation(texts).of(records), page.timing: waterfall_html(last_timings(records), texts)}
 
     # -- what is being composed ----------------------------------------------------------------------------------------
 

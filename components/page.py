@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from app.live.server import LiveServer
 from app.service import Service
 from components.examples import Examples, build_examples, load_examples
 from components.handlers import Handlers
@@ -29,10 +30,11 @@ CALM = {"show_progress": "hidden", "api_visibility": "private", "concurrency_lim
 QUICK = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 
 
-def build_page(service: Service, probe: Probe, examples: Examples | None = None) -> gr.Blocks:
+def build_page(service: Service, probe: Probe, live: LiveServer, examples: Examples | None = None) -> gr.Blocks:
     """All of the page. Theme, style and scripts belong to `launch()`: see `components.style`.
 
-    `examples`: what is offered of a micro checkpoint; the shipped ones by default.
+    `live`: whose route the server serves too. `examples`: what is offered of a micro checkpoint; the shipped ones by
+    default.
     """
     with UploadsOnly(
         title="Talk with Qwen2.5-Omni",
@@ -42,7 +44,7 @@ def build_page(service: Service, probe: Probe, examples: Examples | None = None)
         delete_cache=UPLOADS_KEPT_S,
     ) as demo:
         page = build_widgets(service)
-        wire(demo, page, Handlers(service, probe, page, examples or load_examples()))
+        wire(demo, page, Handlers(service, probe, live, page, examples or load_examples()))
     return demo
 
 
@@ -92,6 +94,7 @@ def build_widgets(service: Service) -> Page:
         state=state, secret=secret, model=model, banner=banner, chat=chat, player=player, status=status, notice=notice,
         forget=forget, tray=tray, message=message, send=send, stop=stop, clear=clear, panel_button=panel_button,
         examples=examples, welcome=welcome, asking=asking, examples_tab=examples_tab, capture=capture, timing=timing,
+        live=capture.live,
         voices=voices, video_sound=video_sound, prompt=prompt, answer=answer,
     )  # fmt: skip
 
@@ -138,6 +141,7 @@ def wire(demo: gr.Blocks, page: Page, handlers: Handlers) -> None:
     demo.unload(handlers.leave)
     page.secret.change(None, page.secret, None, js=KEEP_SECRET_JS, **QUICK)
     _wire_turn(page, handlers)
+    _wire_live(page, handlers)
     composed = [page.message, page.capture.upload]
     for listed in (page.welcome, page.asking):
         listed.choose(handlers.choose, page.capture.upload, composed, trigger_mode="multiple", **CALM)
@@ -148,6 +152,16 @@ def wire(demo: gr.Blocks, page: Page, handlers: Handlers) -> None:
     looked_at = [page.state, *page.capture.all, page.video_sound]
     changes = [widget.change for widget in [*page.capture.all, page.video_sound]]
     gr.on(changes, handlers.look, looked_at, page.tray, trigger_mode="always_last", **CALM)
+
+
+def _wire_live(page: Page, handlers: Handlers) -> None:
+    """Each live turn is drawn by its own event, which runs as long as the turn."""
+    asked = page.live_asked
+    page.live.ticket(handlers.ticket, asked, page.live, trigger_mode="multiple", **CALM)
+    page.live.turn(handlers.live_turn, asked, page.answered, trigger_mode="multiple", **CALM)
+    page.live.cut(handlers.live_cut, page.state, [page.chat, page.timing], trigger_mode="multiple", **CALM)
+    changes = [widget.change for widget in asked[1:]]
+    gr.on(changes, handlers.live_settings, asked, None, trigger_mode="always_last", **CALM)
 
 
 def _wire_turn(page: Page, handlers: Handlers) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from app.types.events import AudioChunk
 
 ASSETS = Path(__file__).parent.parent / "assets"
-SCRIPTS = ("player_resampler.js", "player_output.js", "player_meter.js", "player.js")
+SCRIPTS = ("language.js", "player_resampler.js", "player_output.js", "player_meter.js", "player.js")
 LABELS = {
     "en": {
         "idle": "Voice",
@@ -97,10 +97,13 @@ class PlayerFeed:
         self._num_pushed = 0
         self._waiting: list[np.ndarray] = []
 
-    def begin(self) -> str:
-        """Value that announces the turn before it has sound: an older reply falls silent, a local stop will hold."""
+    def begin(self, live_turn: int | None = None) -> str:
+        """Value that announces the turn before it has sound: an older reply falls silent, a local stop will hold.
+
+        `live_turn`: its number, where its speech comes over the live socket and not through this feed.
+        """
         assert self._seq == 0, f"begin() comes first, {self._seq} values are out"
-        return self._packet(end=False)
+        return self._packet(end=False, live_turn=live_turn)
 
     def push(self, chunk: AudioChunk) -> None:
         assert chunk.start_sample == self._num_pushed, f"chunk at {chunk.start_sample}, expected {self._num_pushed}"
@@ -117,7 +120,7 @@ class PlayerFeed:
         """Last value of the turn, with the samples that are left."""
         return self._packet(end=True)
 
-    def _packet(self, end: bool) -> str:
+    def _packet(self, end: bool, live_turn: int | None = None) -> str:
         samples = np.concatenate(self._waiting) if self._waiting else np.zeros(0, np.float32)
         self._waiting = []
         packet: dict[str, Any] = {
@@ -129,6 +132,8 @@ class PlayerFeed:
         }
         if self._seq == 0 and self._hold_s:
             packet["hold_s"] = self._hold_s
+        if live_turn is not None:
+            packet["turn"] = live_turn
         if end:
             packet["end"] = True
         self._seq += 1

@@ -10,6 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from app.types.turn import FileInput, TextInput, TurnInput
+from components.live import build_live
 from components.texts import i18n
 
 UPLOAD_TYPES = ["image", "audio", "video"]
@@ -24,6 +25,7 @@ class CaptureTabs:
     clip: gr.Video
     snapshot: gr.Image
     microphone: gr.Audio
+    live: gr.HTML
 
     @property
     def all(self) -> list[gr.components.Component]:
@@ -34,13 +36,15 @@ def build_tabs() -> CaptureTabs:
     with gr.Tabs(selected="text", elem_id="ways-in") as tabs:
         with gr.Tab(i18n("tab_text"), id="text", elem_id="tab-text"):
             gr.HTML("", elem_id="text-only", visible="hidden")
+        with gr.Tab(i18n("tab_live"), id="live", elem_id="tab-live", render_children=True):
+            live = build_live()
         with gr.Tab(i18n("tab_microphone"), id="microphone", elem_id="tab-microphone"):
             microphone = build_microphone()
         with gr.Tab(i18n("tab_webcam"), id="webcam", elem_id="tab-webcam"):
             clip, snapshot = build_webcam()
         with gr.Tab(i18n("tab_upload"), id="upload", elem_id="tab-upload"):
             upload = build_upload()
-    return CaptureTabs(tabs, upload, clip, snapshot, microphone)
+    return CaptureTabs(tabs, upload, clip, snapshot, microphone, live)
 
 
 def build_microphone() -> gr.Audio:

@@ -34,6 +34,7 @@ class Page:
     examples_tab: gr.Tab
     capture: CaptureTabs
     timing: gr.HTML
+    live: gr.HTML
     voices: VoicePicker
     video_sound: gr.Checkbox
     prompt: PromptControls
@@ -49,6 +50,11 @@ class Page:
         """Inputs of a turn."""
         about = [self.video_sound, self.voices.radio, self.prompt.text]
         return [self.state, *self.composer, *about, *self.answer.all]
+
+    @property
+    def live_asked(self) -> list[gr.components.Component]:
+        """Inputs of a turn that is spoken live."""
+        return [self.state, self.voices.radio, self.prompt.text, *self.answer.all]
 
     @property
     def answered(self) -> list[gr.components.Component]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import BadInput
+from app.live.server import LiveServer
 from app.types.turn import FileInput, TextInput, TurnInput, TurnSettings
 from components.page import build_page
 from components.pages import PageState
@@ -28,7 +29,7 @@ def fields_of(text: str) -> set[str]:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory):
     service = fake_service(tmp_path_factory.mktemp("data"), loading_s=0.0)
-    yield build_page(service, probe=lambda path: None)
+    yield build_page(service, probe=lambda path: None, live=LiveServer(service))
     service.close()
 
 

@@ -16,6 +16,7 @@ from app.errors import BadInput
 from app.live.protocol import MAX_MESSAGE_BYTES, Command, Picture, Sound, parse_binary, parse_text, write_json
 from app.live.room import Room
 from app.live.talk import Talk, TalkOptions
+from app.session.stream import TurnStream
 from app.types.turn import TurnSettings
 
 PATH = "/live"
@@ -109,6 +110,12 @@ class LiveServer:
             seat = self._seats.get(session_id)
             if seat is not None:
                 seat.settings, seat.system_prompt = settings, system_prompt
+
+    def take_stream(self, session_id: str, turn: int) -> TurnStream | None:
+        """See `Talk.take_stream`."""
+        with self._lock:
+            room = self._rooms.get(session_id)
+        return None if room is None else room.talk.take_stream(turn)
 
     def leave(self, session_id: str) -> None:
         """The page is gone for good."""

@@ -41,6 +41,8 @@ KEPT_S = 3.0
 MAX_MESSAGE_S = 300.0
 # Pictures that are kept for a message that may begin, and how old the newest may be for the camera to be on.
 MAX_PICTURES = 8
+# Turns whose events are kept for the page until it asks.
+MAX_STREAMS = 4
 FRESH_S = 3.0
 
 
@@ -95,6 +97,8 @@ class Talk:
         self._is_hushed = False
         self._hushed_at: int | None = None
         self._is_meant = False
+        self._lock = threading.Lock()
+        self._streams: dict[int, TurnStream] = {}
         self._inbox: queue.SimpleQueue[Sound | Picture | Command | None] = queue.SimpleQueue()
         self._tell("listening")
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
@@ -313,8 +317,13 @@ class Talk:
         stream = listening.answer()
         self._playing = stream.turn
         self._tell("thinking")
+        copy = TurnStream(stream.turn)
+        with self._lock:
+            self._streams[stream.turn] = copy
+            while len(self._streams) > MAX_STREAMS:
+                del self._streams[min(self._streams)]
         self._send(write_json("turn", turn=stream.turn, heard_s=round(listening.duration_s, 3)))
-        threading.Thread(target=self._follow, args=(stream,), name="live reply", daemon=True).start()
+        threading.Thread(target=self._follow, args=(stream, copy), name="live reply", daemon=True).start()
 
     def _drop_message(self) -> None:
         listening, self._listening = self._listening, None
@@ -361,10 +370,16 @@ class Talk:
 
     # -- the reply ---------------------------------------------------------------------------------------------------
 
-    def _follow(self, stream: TurnStream) -> None:
+    def take_stream(self, turn: int) -> TurnStream | None:
+        """The events of a live turn for one more listener, from its first on; once."""
+        with self._lock:
+            return self._streams.pop(turn, None)
+
+    def _follow(self, stream: TurnStream, copy: TurnStream) -> None:
         """Passes a turn's events on; in a thread of its own."""
         is_spoken = False
         for event in stream:
+            copy.put(event)
             is_spoken |= isinstance(event, AudioChunk)
             message = _message_of(event)
             if message is not None:

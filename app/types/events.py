@@ -67,7 +67,7 @@ class AudioChunk(Event):
 @dataclass(frozen=True)
 class StageTimed(Event):
     """A stage of the turn took `duration_s` from `start_s` (both since submit). `stage`: "decode" and "render" by
-    the session, "encode", "prefill", "thinker", "talker" and "token2wav" by the engine, which take turns."""
+    the session, "feed", "encode", "prefill", "thinker", "talker" and "token2wav" by the engine, which take turns."""
 
     stage: str
     start_s: float

@@ -3,6 +3,8 @@
 // Runs as js_on_load of that component (element, props, trigger, watch are Gradio's), after the other player_*.js and
 // after RING_SOURCE and WORKLET_SOURCE. Knows no session and no conversation. Window API: see components/player.py.
 const PHASE_AFTER = { first: 'speaking', dry: 'buffering', resumed: 'speaking', final: 'idle' };
+// What comes over the live socket before the page has heard of its turn; more than a reply's first seconds never wait.
+const MAX_EARLY = 200;
 
 class SpeechPlayer {
   constructor(element, sendReport) {
@@ -16,6 +18,8 @@ class SpeechPlayer {
     this.floor = -1; // this generation and older ones are over
     this.submittedAt = null;
     this.tickets = new Map();
+    this.generations = new Map(); // of the turns whose speech comes over the live socket
+    this.early = [];
     this.meter = new VoiceMeter(element.querySelector('canvas'), this.strip);
     this.output = new SpeechOutput({
       ringSource: RING_SOURCE,
@@ -57,7 +61,7 @@ class SpeechPlayer {
     if (packet.end) this.end(packet);
   }
 
-  begin({ generation, hold_s: holdS }) {
+  begin({ generation, turn, hold_s: holdS }) {
     this.stats = this.freshStats(generation);
     this.expectedSeq = 0;
     this.expectedStart = 0;
@@ -67,10 +71,41 @@ class SpeechPlayer {
     this.unreported.set(generation, this.stats);
     this.output.order({ type: 'begin', generation, holdS: holdS || 0 });
     this.setPhase('waiting');
+    if (turn === undefined) return;
+    this.generations.set(turn, generation);
+    for (const late of this.early.splice(0)) this.receiveLive(late);
+  }
+
+  // Speech or the end of a turn from the live socket: {turn, start, rate, samples} or {turn, end}.
+  receiveLive(packet) {
+    const generation = this.generations.get(packet.turn);
+    if (generation === undefined) {
+      this.early.push(packet);
+      if (this.early.length > MAX_EARLY) this.early.shift();
+      return;
+    }
+    if (generation <= this.floor || generation < this.stats.generation || this.stats.ended) return;
+    if (packet.end) this.end({ generation, start: this.expectedStart });
+    else this.queue(generation, packet.start, packet.rate, packet.samples);
+  }
+
+  // Falls silent over 10 ms and keeps its place, or goes on. How far it had come is told as an `omniplayed` event.
+  hold(turn, on) {
+    const generation = this.generations.get(turn);
+    if (generation !== undefined) this.output.order({ type: 'hold', generation, on });
+  }
+
+  // The reply of a live turn is over, wherever it is.
+  stopLive(turn) {
+    const generation = this.generations.get(turn);
+    if (generation !== undefined) this.stop(generation);
   }
 
   push({ generation, start, rate, pcm }) {
-    let samples = decodePcm(pcm);
+    this.queue(generation, start, rate, decodePcm(pcm));
+  }
+
+  queue(generation, start, rate, samples) {
     const lost = start - this.expectedStart;
     this.expectedStart = start + samples.length;
     this.stats.lostSamples += Math.max(0, lost);
@@ -113,6 +148,7 @@ class SpeechPlayer {
     stats.nonSilentSamples = inSpeech(fact.nonSilent);
     stats.queuedSamples = inSpeech(fact.queued);
     stats.underruns = fact.underruns;
+    if (fact.type === 'held' || fact.type === 'progress' || fact.type === 'final') this.tellLive(fact, stats);
     if (fact.type === 'first') stats.firstSoundAt = this.output.epochOf(fact.frame);
     if (fact.type === 'final') {
       Object.assign(stats, { how: fact.how, endedAt: this.output.epochOf(fact.frame), queuedSamples: 0 });
@@ -120,6 +156,15 @@ class SpeechPlayer {
     }
     if (stats === this.stats && !stats.stoppedAt && fact.type in PHASE_AFTER) this.setPhase(PHASE_AFTER[fact.type]);
     if (fact.type === 'first' || fact.type === 'final') this.report(stats);
+  }
+
+  // How far the speech of a live turn has come, for whoever talks to the server.
+  tellLive(fact, stats) {
+    for (const [turn, generation] of this.generations) {
+      if (generation !== fact.generation) continue;
+      const detail = { turn, samples: stats.renderedSamples, kind: fact.type };
+      window.dispatchEvent(new CustomEvent('omniplayed', { detail }));
+    }
   }
 
   report(stats) {
@@ -225,15 +270,6 @@ function decodePcm(base64) {
   const samples = new Float32Array(bytes.length / 2);
   for (let i = 0; i < samples.length; i++) samples[i] = view.getInt16(2 * i, true) / 32767;
   return samples;
-}
-
-function wantedLanguage(translations) {
-  for (const language of navigator.languages || [navigator.language]) {
-    if (translations[language]) return language;
-    const base = language.split('-')[0];
-    if (translations[base]) return base;
-  }
-  return Object.keys(translations)[0];
 }
 
 if (window.omniPlayer) window.omniPlayer.dispose();

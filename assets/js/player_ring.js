@@ -1,8 +1,8 @@
 // The speech that waits to be heard, one reply at a time; renders blocks of samples and knows no browser, no wire, no page.
 //
 // Sound never steps: the gain slews to 0 over the last 3 ms that are queued (the end of a reply, or a queue that runs
-// dry), back to 1 when sound comes again, and to 0 over 10 ms on a stop. Replies carry a growing generation number;
-// nothing of a stopped or older generation is rendered once the fade is over.
+// dry), back to 1 when sound comes again, and to 0 over 10 ms on a stop or a hold. Replies carry a growing generation
+// number; nothing of a stopped or older generation is rendered once the fade is over. A held reply keeps its place.
 const FADE_S = 0.003;
 const STOP_FADE_S = 0.01;
 const SILENCE = 1e-4; // about 3 steps of 16-bit sound
@@ -22,6 +22,8 @@ class Reply {
     this.ended = false;
     this.stopping = false;
     this.dry = false;
+    this.held = false;
+    this.toldHeld = false;
   }
 
   take() {
@@ -38,7 +40,7 @@ class Reply {
 }
 
 class SpeechRing {
-  // `post(fact)` hears of: first (sound), dry, resumed, progress, final (ended | stopped | replaced).
+  // `post(fact)` hears of: first (sound), dry, resumed, progress, held (silent now), final (ended | stopped | replaced).
   constructor(sampleRate, post) {
     this.post = post;
     this.fade = Math.max(1, Math.round(FADE_S * sampleRate));
@@ -58,6 +60,7 @@ class SpeechRing {
     else if (order.type === 'push') this.push(order.generation, order.samples, order.afterGap);
     else if (order.type === 'end') this.end(order.generation);
     else if (order.type === 'stop') this.stop(order.generation);
+    else if (order.type === 'hold') this.hold(order.generation, order.on);
     else if (order.type === 'record') this.recording = order.on ? [] : null;
     else if (order.type === 'recorded') this.post({ type: 'recorded', ticket: order.ticket, blocks: this.recording || [] });
   }
@@ -123,6 +126,20 @@ class SpeechRing {
     }
   }
 
+  hold(generation, on) {
+    const reply = this.find(generation);
+    if (!reply) return;
+    reply.held = on;
+    reply.toldHeld = false;
+  }
+
+  tellHeld(reply, frame) {
+    if (reply.toldHeld) return 0;
+    reply.toldHeld = true;
+    this.report('held', reply, { frame });
+    return 0;
+  }
+
   report(type, reply, more) {
     const { generation, rendered, nonSilent, underruns, queued } = reply;
     this.post({ type, generation, rendered, nonSilent, underruns, queued, frame: this.frame, ...more });
@@ -151,6 +168,7 @@ class SpeechRing {
     if (reply.queued === 0 || frame < reply.startFrame) {
       this.gain = 0;
       if (reply.stopping) this.finish(reply.how, frame);
+      else if (reply.held && !reply.ended) return this.tellHeld(reply, frame);
       else if (reply.queued > 0) return 0;
       else if (reply.ended) this.finish('ended', frame);
       else if (reply.rendered > 0 && !reply.dry) {
@@ -159,7 +177,8 @@ class SpeechRing {
       }
       return 0;
     }
-    if (reply.stopping) this.gain -= 1 / this.stopFade;
+    if (reply.held && !reply.stopping && this.gain < 1e-9) return this.tellHeld(reply, frame);
+    if (reply.stopping || reply.held) this.gain -= 1 / this.stopFade;
     else if (reply.queued <= this.fade) this.gain -= 1 / this.fade;
     else this.gain += 1 / this.fade;
     this.gain = Math.min(1, Math.max(0, this.gain));

@@ -13,6 +13,7 @@ EN = {
     "model_line": "Model",
     # the ways in
     "tab_text": "Text",
+    "tab_live": "Live",
     "tab_microphone": "Microphone",
     "tab_webcam": "Webcam",
     "tab_upload": "Upload",
@@ -131,6 +132,7 @@ EN = {
     "stage_decode": "Decode media",
     "stage_render": "Build the prompt",
     "stage_queue": "Queue",
+    "stage_feed": "Last words",
     "stage_encode": "Encode",
     "stage_prefill": "Prefill",
     "stage_thinker": "Thinker",

@@ -13,13 +13,15 @@ from app.config import Config
 def main(port: int, folder: Path, tick_s: float) -> None:
     config = Config(checkpoint="fake", data_dir=folder, server_port=port)
     launch_demo.prepare_environment(config)
+    from app.live.server import LiveServer
     from app.media.decode import probe
     from components.page import build_page
     from tests.fake_engine import fake_service
 
     service = fake_service(folder, upload_dirs=(launch_demo.upload_dir(config),), tick_s=tick_s)
-    demo = build_page(service, probe)
-    launch_demo.serve(demo, config)
+    live = LiveServer(service)
+    demo = build_page(service, probe, live)
+    launch_demo.serve(demo, config, live)
     print("READY", flush=True)
     launch_demo.wait_for_end()
     demo.close(verbose=False)

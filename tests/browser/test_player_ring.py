@@ -167,3 +167,27 @@ def test_resampling_in_parts_equals_resampling_whole_and_keeps_a_tone(lab: Page,
     middle = slice(200, len(whole) - 200)
     worst = max(abs(a - b) for a, b in zip(whole[middle], wanted[middle], strict=True))
     assert worst < 2e-3, worst
+
+
+def hold(generation: int, on: bool = True) -> dict:
+    return {"type": "hold", "generation": generation, "on": on}
+
+
+def test_a_held_reply_falls_silent_keeps_its_place_and_goes_on_without_a_step(lab: Page) -> None:
+    orders = [[0, begin(1)], [0, push(1, 4000)], [0, end(1)], [5, hold(1)], [20, hold(1, False)]]
+    made = lab.evaluate("orders => drive(orders, 80)", orders)
+    wave, facts = made["wave"], made["facts"]
+    start = 5 * 128
+    assert all(sample == 0 for sample in wave[start + STOP_FADE + 1 : 20 * 128])
+    assert max(abs(b - a) for a, b in zip(wave, wave[1:])) <= 0.5 / FADE + 1e-6
+    (held,) = [fact for fact in facts if fact["type"] == "held"]
+    assert start + STOP_FADE - 1 <= held["rendered"] <= start + STOP_FADE + 1
+    assert facts[-1]["type"] == "final" and facts[-1]["how"] == "ended" and facts[-1]["rendered"] == 4000
+    assert facts[-1]["underruns"] == 0
+
+
+def test_a_reply_that_is_held_before_its_first_sound_tells_so_at_once_and_a_stop_ends_it(lab: Page) -> None:
+    orders = [[0, begin(1)], [1, hold(1)], [3, push(1, 2000)], [9, stop(1)]]
+    made = lab.evaluate("orders => drive(orders, 20)", orders)
+    assert not any(made["wave"])
+    assert [(fact["type"], fact["rendered"]) for fact in made["facts"]] == [("held", 0), ("final", 0)]
