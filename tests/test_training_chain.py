@@ -72,10 +72,9 @@ def test_a_run_that_starts_from_a_checkpoint_has_its_weights_and_goes_on(trained
         before, after = load_file(trained / "export" / file), load_file(tmp_path / "again" / file)
         assert before.keys() == after.keys()
         assert all(torch.equal(before[key], after[key]) for key in before)
-    for data in ("voices_in", "voices_out"):
-        (tmp_path / data).symlink_to(trained / data)
-    train(tmp_path, "--only", "codec", "joint", "talker", "--steps", "joint=2", "talker=1")
-    assert steps(tmp_path, "joint") == [2, 2] and steps(tmp_path, "talker")[-1] == 1
+    (tmp_path / "voices_in").symlink_to(trained / "voices_in")
+    train(tmp_path, "--only", "joint", "--steps", "joint=2")
+    assert steps(tmp_path, "joint") == [2, 2]
     with pytest.raises(FileExistsError, match="holds a run already"):
         start(Workspace(tmp_path), trained / "export")
 

@@ -7,6 +7,7 @@ it lacks; later merges cannot undo earlier ones, so any reader of the saved fold
 import json
 import random
 import re
+from bisect import bisect
 from collections.abc import Iterator
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -48,12 +49,19 @@ def make(generator: random.Random, forms: list[str]) -> PreTrainedTokenizerFast:
     """Every form one token. Raises ValueError where they leave no room."""
     special = [*SPECIAL_TOKENS, *(token for token in SPEAKER_TOKENS if token not in SPECIAL_TOKENS)]
     learnt = learnt_merges(generator, forms)
-    for num_learnt in range(MOST_LEARNT, LEAST_LEARNT, -FEWER):
-        tokenizer = assemble(with_forms(learnt[:num_learnt], forms))
-        if tokenizer.get_vocab_size() + len(special) <= MAX_TOKENS:
-            break
-    else:
+
+    def with_learnt(num_learnt: int) -> Tokenizer:
+        return assemble(with_forms(learnt[:num_learnt], forms))
+
+    def fits(num_learnt: int) -> bool:
+        return with_learnt(num_learnt).get_vocab_size() + len(special) <= MAX_TOKENS
+
+    # The more are learnt, the fewer forms find room: the most that leave enough.
+    choices = range(MOST_LEARNT, LEAST_LEARNT, -FEWER)
+    place = bisect(choices, False, key=fits)
+    if place == len(choices):
         raise ValueError(f"{len(forms)} forms do not fit into {MAX_TOKENS} tokens: take words out of the lexicon")
+    tokenizer = with_learnt(choices[place])
     tokenizer.add_special_tokens(special)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
