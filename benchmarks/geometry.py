@@ -16,6 +16,7 @@ from app.engine.random_weights import (
     set_loudness,
 )
 from app.engine.spec import MelRules, ModelSpec, PixelRules
+from app.engine.tiny import build_config as tiny_config
 from app.engine.tiny import media_token_ids, talker_token_ids, thinker_token_ids
 from app.engine.tokenizer_parts import build_tokenizer
 from app.types.media import MediaRules, VisionRules
@@ -86,7 +87,48 @@ def config_7b(tokenizer: PreTrainedTokenizerFast, num_layers: int | None = None)
     return Qwen2_5OmniConfig(thinker_config=thinker, talker_config=talker, token2wav_config=token2wav, babbles=True)
 
 
-@torch.no_grad()
+def config_200m(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5OmniConfig:
+    """The tiny checkpoint's Talker and vocoder behind a Thinker of some 200 million parameters, whose encoding and
+    prefill take their time on a laptop too."""
+    config = tiny_config(tokenizer).to_dict()
+    thinker, width = config["thinker_config"], 768
+    rope = {"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": [8, 12, 12]}
+    thinker["text_config"] |= {
+        "hidden_size": width,
+        "intermediate_size": 2560,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 4,
+        "rope_parameters": rope,
+        "layer_types": None,
+    }
+    thinker["audio_config"] |= {
+        "d_model": 640,
+        "encoder_layers": 12,
+        "encoder_attention_heads": 10,
+        "encoder_ffn_dim": 2560,
+        "output_dim": width,
+    }
+    thinker["vision_config"] |= {
+        "depth": 12,
+        "hidden_size": 512,
+        "intermediate_size": 1536,
+        "num_heads": 8,
+        "window_size": 112,
+        "out_hidden_size": width,
+        "fullatt_block_indexes": [3, 7, 11],
+    }
+    config["talker_config"]["embedding_size"] = width
+    parts = {name: config[name] for name in ("thinker_config", "talker_config", "token2wav_config")}
+    return Qwen2_5OmniConfig(**parts, babbles=True)
+
+
+def build_200m(device: torch.device | str, dtype: torch.dtype) -> Qwen2_5OmniForConditionalGeneration:
+    """Random weights of `config_200m`; see `build_7b`."""
+    tokenizer = build_tokenizer()
+    return _build(config_200m(tokenizer), tokenizer, device, dtype, "sdpa", 0)
+
+
 def build_7b(
     device: torch.device | str,
     dtype: torch.dtype = torch.bfloat16,
@@ -99,9 +141,20 @@ def build_7b(
 
     Nothing is made on the CPU first. On the meta device there are shapes only. Its tokenizer is `build_tokenizer()`.
     """
-    device = torch.device(device)
     tokenizer = build_tokenizer()
-    config = config_7b(tokenizer, num_layers)
+    return _build(config_7b(tokenizer, num_layers), tokenizer, device, dtype, attention, seed)
+
+
+@torch.no_grad()
+def _build(
+    config: Qwen2_5OmniConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    attention: str,
+    seed: int,
+) -> Qwen2_5OmniForConditionalGeneration:
+    device = torch.device(device)
     with torch.random.fork_rng(enabled=device.type != "meta"), device:
         torch.manual_seed(seed)
         model = Qwen2_5OmniForConditionalGeneration._from_config(config, dtype=dtype, attn_implementation=attention)

@@ -12,7 +12,10 @@ from app.engine.describe import read_spec
 from app.engine.engine import Engine
 from app.engine.loader import build_engine
 from app.engine.tiny import write_tiny_checkpoint
-from benchmarks.geometry import build_7b, spec_7b
+from app.engine.tokenizer_parts import build_tokenizer
+from benchmarks.geometry import build_7b, build_200m, spec_7b
+
+BUILDERS = {"7b": build_7b, "200m": build_200m}
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,11 @@ class Subject:
 
 
 def load_subject(checkpoint: str | None, geometry: str, device: torch.device) -> Subject:
-    """A checkpoint's folder or hub id, else random weights of a geometry: "tiny", or "7b" made on the device."""
+    """A checkpoint's folder or hub id, else random weights of a geometry: "tiny", or "200m" and "7b", made on the
+    device."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    if checkpoint is None and geometry == "7b":
-        from app.engine.tokenizer_parts import build_tokenizer
-
-        model, tokenizer = build_7b(device, dtype), build_tokenizer()
+    if checkpoint is None and geometry in BUILDERS:
+        model, tokenizer = BUILDERS[geometry](device, dtype), build_tokenizer()
         return _subject(model, tokenizer, spec_7b(model, tokenizer), device)
     if checkpoint is None:
         with tempfile.TemporaryDirectory() as folder:
