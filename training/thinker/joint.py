@@ -32,7 +32,7 @@ NAMING_WEIGHT = 0.3
 SHARES = {"text": 0.28, "speech": 0.36, "picture": 0.24, "clip": 0.12}
 # Conversations sorted by length together.
 POOLS = {"text": 400, "speech": 240, "picture": 160, "clip": 64}
-EVALUATE_EVERY_S = 480.0
+EVALUATE_EVERY_S = 900.0
 
 
 def run(workspace: Workspace) -> None:
