@@ -138,7 +138,7 @@ def test_a_conversation_is_laid_out_as_the_running_program_does(name, tokenizer,
     for reply in ("I see a boat.", "Yes."):
         builder.user(parts)
         builder.assistant()
-        builder.reply(tuple(builder.encode(reply)))
+        builder.close_reply(tuple(builder.encode(reply)))
         conversation.user(own_parts)
         conversation.reply(reply)
     builder.user((TextPart("And now?"),))
