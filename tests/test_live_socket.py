@@ -1,6 +1,7 @@
 """The live socket over a real server: who gets in, what is refused, what a broken connection leaves behind."""
 
 import json
+import socket
 import struct
 import threading
 import time
@@ -223,14 +224,28 @@ def test_abuse_ends_its_own_connection_and_no_other(start):
 
 
 def test_a_browser_that_does_not_read_is_dropped(start, monkeypatch):
-    monkeypatch.setattr("app.live.room.MAX_WAITING_BYTES", 20_000)
+    """Nothing is taken off its line: what was sent waits, and after a while the line is cut."""
+    monkeypatch.setattr(live, "SEND_S", 0.5)
     server = start()
     session, ticket = server.ticket()
-    socket = server.connect(ticket, max_queue=1)
+    line = socket.create_connection(("127.0.0.1", server.port))
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    request = (
+        f"GET /live?ticket={ticket} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    line.sendall(request.encode())
+    end = time.monotonic() + 20
+    while session not in server.door._rooms or server.door._rooms[session].left_s() > 0:
+        assert time.monotonic() < end
+        threading.Event().wait(0.01)
     room = server.door._rooms[session]
-    for _ in range(40):
-        room.send(b"x" * 1000)
-    assert closed(socket)[0] == live.TOO_SLOW[0]
+    for _ in range(15):
+        room.send(b"x" * 1_000_000)
+    while room.left_s() == 0:
+        assert time.monotonic() < end, "the line is still held"
+        threading.Event().wait(0.01)
+    line.close()
 
 
 def test_a_lost_connection_comes_back_to_the_same_talk_and_misses_nothing(start):

@@ -5,6 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ SOUND_RATE, SOUND_LEAD_S = 1.5, 4.0
 MESSAGES_PER_S, MESSAGE_LEAD = 80.0, 200.0
 MAX_PICTURES_PER_S, PICTURE_LEAD = 8.0, 16.0
 MAX_ERRORS = 20
+# A message that is not taken off the line for so long is never read.
+SEND_S = 10.0
 MAX_BACKLOG = 2000
 
 # Why a socket is closed, as its code and reason.
@@ -248,17 +251,17 @@ async def _write(
         if room.is_overfull:
             return TOO_SLOW
         for message in room.take():
-            if isinstance(message, bytes):
-                await socket.send_bytes(message)
-            else:
-                await socket.send_text(message)
+            sending = socket.send_bytes(message) if isinstance(message, bytes) else socket.send_text(message)
+            try:
+                await asyncio.wait_for(sending, SEND_S)
+            except TimeoutError:
+                return TOO_SLOW
 
 
 async def _quietly(closing: Any) -> None:
-    try:
-        await closing
-    except RuntimeError:  # closed by the other side in the same moment
-        pass
+    """Closed by the other side in the same moment, or full to the brim: then the server ends it."""
+    with suppress(RuntimeError, TimeoutError):
+        await asyncio.wait_for(closing, SEND_S)
 
 
 def same_origin(origin: str | None, host: str | None) -> bool:

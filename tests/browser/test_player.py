@@ -94,6 +94,7 @@ def test_every_sample_is_rendered_once_without_gap_or_step(player_page: Page, si
 
 def test_no_packet_is_lost_while_the_page_is_busy_and_draws_no_frames(player_page: Page) -> None:
     player_page.locator("#plan textarea").fill(json.dumps({"generation": 1, "sizes": [240] * 150}))
+    player_page.locator("#speak").wait_for()
     player_page.evaluate(
         """() => {
             window.requestAnimationFrame = () => 0; // as in a tab in the background
