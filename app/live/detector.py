@@ -94,10 +94,6 @@ class SpeechDetector:
         self._begun_at, self._is_meant, self._is_pausing = None, False, False
         self._recent.clear()
 
-    @property
-    def is_speech(self) -> bool:
-        return self._begun_at is not None
-
     def push(self, samples: np.ndarray) -> list[Mark]:
         """Float32 `[num_samples]` at 16 kHz."""
         self._rest = np.concatenate([self._rest, samples])

@@ -14,7 +14,16 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from app.errors import BadInput
-from app.live.protocol import MAX_MESSAGE_BYTES, Command, Picture, Sound, parse_binary, parse_text, write_json
+from app.live.protocol import (
+    MAX_MESSAGE_BYTES,
+    SAMPLE_RATE,
+    Command,
+    Picture,
+    Sound,
+    parse_binary,
+    parse_text,
+    write_json,
+)
 from app.live.room import Room
 from app.live.talk import Talk, TalkOptions
 from app.session.stream import TurnStream
@@ -233,7 +242,7 @@ class LiveServer:
 def _is_in_time(parsed: Sound | Picture | Command, sound: Bucket, pictures: Bucket) -> bool:
     match parsed:
         case Sound(_, samples):
-            return sound.take(len(samples) / 16_000)
+            return sound.take(len(samples) / SAMPLE_RATE)
         case Picture():
             return pictures.take(1)
     return True

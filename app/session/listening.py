@@ -56,11 +56,6 @@ class Listening:
         self._is_over = False
 
     @property
-    def number(self) -> int:
-        """Of the turn that this message begins."""
-        return self._turn.number
-
-    @property
     def duration_s(self) -> float:
         return self._live.duration_s
 
