@@ -221,6 +221,13 @@ class Service:
         with door("cutting a reply"):
             return self._sessions.get(session_id).cut(turn, max(0, played_samples))
 
+    def stop(self, session_id: str, turn: int, played_samples: int) -> TurnRecord | None:
+        """Stops whatever is being said, cut to what was heard: of `turn`, the last of which the page played anything
+        (0: none), so many samples, and nothing of a later one. A reply that is not spoken keeps its text. Returns what
+        `cut` returns."""
+        with door("stopping a reply"):
+            return self._sessions.get(session_id).stop(turn, max(0, played_samples))
+
     def estimate(self, session_id: str, turn_input: TurnInput, settings: TurnSettings | None = None) -> Estimate:
         """What this turn would take. Decodes its media, so it takes as long; raises `BadInput` as a submit would."""
         with door("estimating a turn"):

@@ -269,6 +269,60 @@ def test_a_browser_that_never_tells_where_it_fell_silent_is_interrupted_all_the_
     assert [record.state for record in made.transcript(visitor.session)] == ["done", "done"]
 
 
+def test_a_cough_and_then_a_word_cut_to_where_the_word_fell_not_to_where_the_cough_did(speaking):
+    made, _, visitor = speaking()
+    visitor.wait("end")
+    visitor.command("played", turn=1, samples=1000)
+    visitor.say(np.concatenate([voice(2, 0.15), silence(1.0)]))
+    visitor.wait("hush", turn=1)
+    visitor.command("hushed", turn=1, samples=2000)
+    visitor.wait("go_on", turn=1)
+    # The word is long enough to be meant before the browser has told anything.
+    visitor.say(voice(3, 1.0))
+    visitor.wait("hush", turn=1)
+    visitor.command("hushed", turn=1, samples=24_000)
+    visitor.say(silence(1.0))
+    visitor.wait("end", turn=2)
+    assert len(soundfile.read(made.transcript(visitor.session)[0].wav)[0]) == 24_000
+
+
+@pytest.fixture
+def press(speaking):
+    """A visitor who holds the button to talk while a reply is played, until it is asked to be silent."""
+    made, engine, visitor = speaking()
+    visitor.wait("end")
+    visitor.command("options", hands_free=False)
+    visitor.command("played", turn=1, samples=1000)
+    visitor.command("talk")
+    visitor.wait("hush", turn=1)
+    visitor.say(voice(3, 1.0))
+    return made, visitor
+
+
+def test_the_button_to_talk_cuts_a_reply_to_what_was_heard(press):
+    made, visitor = press
+    visitor.command("hushed", turn=1, samples=24_000)
+    visitor.wait("cut", turn=1)
+    visitor.command("talk_end")
+    visitor.wait("end", turn=2)
+    first, second = made.transcript(visitor.session)
+    assert (first.state, second.state) == ("interrupted", "done")
+    assert len(soundfile.read(first.wav)[0]) == 24_000
+    assert len(soundfile.read(second.files[0].path)[0]) / SAMPLE_RATE > 1.0
+
+
+@pytest.mark.parametrize("told", ["nothing", "that all was played"])
+def test_the_button_to_talk_is_heard_whatever_the_browser_tells(press, told):
+    made, visitor = press
+    if told != "nothing":
+        visitor.command("played", turn=1, samples=visitor.samples[1], is_playing=False)
+    visitor.command("talk_end")
+    visitor.wait("end", turn=2)
+    first, second = made.transcript(visitor.session)
+    assert (first.state, second.state) == ("done", "done")
+    assert len(soundfile.read(second.files[0].path)[0]) / SAMPLE_RATE > 1.0
+
+
 def test_stop_cuts_like_an_interruption(speaking):
     made, _, visitor = speaking()
     visitor.wait("end")

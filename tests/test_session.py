@@ -1,6 +1,7 @@
 """Laws of one conversation, over an engine without a model."""
 
 import json
+import queue
 import threading
 from collections import Counter
 
@@ -420,3 +421,110 @@ def test_a_cut_survives_that_the_cache_is_given_up(start):
     assert service.cut(session, 1, length // 2).reply_text == "one two"
     drain(service.submit(session, said("again"), SILENT))
     assert word_id("three") not in state_ids(engine)[:-6]
+
+
+HELD = Script(words=FIVE.words, steps_per_word=20, hold_at_step=90)
+
+
+def frames_of(record) -> int:
+    return 0 if record.wav is None else soundfile.info(record.wav).frames
+
+
+def test_stop_while_a_finished_reply_is_played_cuts_it_and_a_second_stop_changes_nothing(start):
+    service, engine, session = start(FIVE)
+    drain(service.submit(session, said("hi"), TurnSettings()))
+    played = int(frames_of(service.transcript(session)[0]) * 0.5)
+    changed = service.stop(session, 1, played)
+    assert (changed.reply_text, frames_of(changed)) == ("one two", played)
+    known = state_ids(engine)
+    assert service.stop(session, 1, played) is None
+    assert service.transcript(session) == (changed,) and state_ids(engine) == known
+
+
+def test_stop_in_mid_reply_cuts_it_and_a_second_stop_changes_nothing(start):
+    service, engine, session = start(HELD)
+    stream = service.submit(session, said("hi"), TurnSettings())
+    assert engine.reached.wait(10)
+    for played in (12_000, 20_000):
+        assert service.stop(session, 1, played) is None
+    drain(stream)
+    (record,) = service.transcript(session)
+    assert (record.state, record.reply_text, frames_of(record)) == ("interrupted", "one", 12_000)
+
+
+@pytest.mark.parametrize("last_played", [0, 1], ids=["never", "an older turn"])
+def test_stop_before_any_of_a_spoken_reply_was_played_leaves_only_the_question(start, last_played):
+    service, engine, session = start(FIVE)
+    drain(service.submit(session, said("hi"), TurnSettings()))
+    before = service.transcript(session)
+    engine.script = HELD
+    stream = service.submit(session, said("again"), TurnSettings())
+    assert engine.reached.wait(10)
+    assert service.stop(session, last_played, 5_000) is None
+    drain(stream)
+    *earlier, record = service.transcript(session)
+    assert tuple(earlier) == before
+    assert (record.state, record.reply_text, record.wav) == ("interrupted", "", None)
+    assert word_id("one") not in state_ids(engine)[before[0].timings["num_new"] + len(FIVE.words) + 1 :]
+
+
+def test_stop_of_a_reply_that_is_not_spoken_keeps_its_text(start):
+    service, engine, session = start(Script(words=FIVE.words, hold_at_step=3))
+    stream = service.submit(session, said("hi"), SILENT)
+    assert engine.reached.wait(10)
+    service.stop(session, 0, 0)
+    drain(stream)
+    (record,) = service.transcript(session)
+    assert (record.state, record.reply_text) == ("interrupted", "one two three")
+
+
+@pytest.mark.parametrize("played", [-5, 0, 10**12])
+def test_a_figure_beyond_what_was_made_is_the_nearest_that_can_be(start, played):
+    service, _, session = start(FIVE)
+    drain(service.submit(session, said("hi"), TurnSettings()))
+    (before,) = service.transcript(session)
+    service.stop(session, 1, played)
+    (record,) = service.transcript(session)
+    if played > 0:
+        assert record == before
+    else:
+        assert (record.state, record.reply_text, record.wav) == ("interrupted", "", None)
+        assert not before.wav.exists()
+
+
+def test_stop_while_the_end_of_a_reply_is_being_booked_cuts_it_too(start, monkeypatch):
+    """The model is through, and its files are being written: neither the one cut nor the other would see the figure."""
+    service, engine, session = start(FIVE)
+    writes, go_on = threading.Event(), threading.Event()
+    folder = service._sessions.get(session)._folder
+    write_wav = folder.write_wav
+
+    def slow(*values):
+        writes.set()
+        assert go_on.wait(10)
+        return write_wav(*values)
+
+    monkeypatch.setattr(folder, "write_wav", slow)
+    stream = service.submit(session, said("hi"), TurnSettings())
+    assert writes.wait(10)
+    stopping = threading.Thread(target=service.stop, args=(session, 1, 24_000))
+    stopping.start()
+    go_on.set()
+    drain(stream)
+    stopping.join(10)
+    (record,) = service.transcript(session)
+    assert (record.state, frames_of(record)) == ("interrupted", 24_000)
+
+
+@pytest.mark.parametrize(("played", "state"), [(24_000, "interrupted"), (10**9, "done")])
+def test_stop_in_the_moment_in_which_the_model_is_through(start, monkeypatch, played, state):
+    """Between its last word and the booking of it; a reply of which all was heard stays whole."""
+    service, _, session = start(FIVE)
+    ends = queue.SimpleQueue()
+    monkeypatch.setattr(service._threads, "finish", ends.put)
+    stream = service.submit(session, said("hi"), TurnSettings())
+    book = ends.get(timeout=10)
+    service.stop(session, 1, played)
+    book()
+    drain(stream)
+    assert service.transcript(session)[0].state == state

@@ -181,19 +181,20 @@ class Talk:
         match kind:
             case "talk":
                 self._begin(max(0, self._num_heard - round(self._options.timing.pre_roll_s * SAMPLE_RATE)))
-                self._interrupt()
-                self._listen()
+                self._is_meant = True
+                if self._playing is not None:
+                    self._hush()
+                else:
+                    self._listen()
             case "talk_end":
-                if self._listening is not None:
-                    self._answer()
+                self._end_message()
             case "played":
                 self._on_played(fields["turn"], fields["samples"], fields.get("is_playing", True))
             case "hushed":
                 self._on_hushed(fields["turn"], fields["samples"])
             case "stop":
                 self._service.cut(self._session_id, fields["turn"], fields["samples"])
-                self._playing = None
-                self._is_hushed = False
+                self._on_silent()
             case "options":
                 self._take_options(fields)
             case "ping":
@@ -222,8 +223,7 @@ class Talk:
                 self._begin(mark.sample)
                 if self._playing is not None:
                     # At once and for a moment; whether it is meant, the next 0.3 s tell.
-                    self._is_hushed = True
-                    self._send(write_json("hush", turn=self._playing))
+                    self._hush()
                 else:
                     self._listen()
             case "speech":
@@ -240,20 +240,23 @@ class Talk:
                 if self._listening is not None:
                     self._listening.go_on()
             case "end":
-                if self._is_hushed and self._is_meant:
-                    # The browser has not told where it fell silent, and never will.
-                    self._is_hushed = False
-                    self._interrupt()
-                    self._listen()
-                if self._listening is not None:
-                    self._answer()
-                self._said_until = None
+                self._end_message()
             case "false":
                 self._drop_message()
                 if self._is_hushed:
                     self._is_hushed = False
                     self._send(write_json("go_on", turn=self._playing))
                 self._tell("speaking" if self._playing is not None else "listening")
+
+    def _end_message(self) -> None:
+        if self._is_hushed and self._is_meant:
+            # The browser has not told where it fell silent, and never will.
+            self._is_hushed = False
+            self._interrupt()
+            self._listen()
+        if self._listening is not None:
+            self._answer()
+        self._said_until = None
 
     def _begin(self, sample: int) -> None:
         self._said_until = max(sample, self._kept_from)
@@ -340,10 +343,15 @@ class Talk:
         if is_playing:
             self._tell("speaking")
         else:
-            self._playing = None
-            self._is_hushed = False
+            self._on_silent()
             if self._state in ("speaking", "thinking"):
                 self._tell("listening")
+
+    def _on_silent(self) -> None:
+        """Nothing is played any more; a message that waited for that may be taken in."""
+        self._playing, self._is_hushed = None, False
+        if self._is_meant:
+            self._listen()
 
     def _on_hushed(self, turn: int, samples: int) -> None:
         """The browser fell silent after so many samples."""
@@ -352,6 +360,11 @@ class Talk:
             if self._is_meant:
                 self._interrupt()
                 self._listen()
+
+    def _hush(self) -> None:
+        """Asks the browser to be silent for a moment, and to tell where."""
+        self._is_hushed, self._hushed_at = True, None
+        self._send(write_json("hush", turn=self._playing))
 
     def _interrupt(self) -> None:
         """Ends the reply that is being played, cut to what was heard; waits for that figure where it is on its way."""

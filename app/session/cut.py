@@ -29,10 +29,11 @@ def projected_samples(num_samples: int, is_spoken_out: bool, num_characters: int
 
 
 def heard_of(decode: Callable[[Sequence[int]], str], reply: Any, played_samples: int, is_spoken_out: bool) -> Heard:
-    """Of a `Reply` that ended just now."""
-    num_samples = sum(len(chunk.samples) for chunk in reply.chunks)
+    """Of a `Reply` that ended just now; nothing of one that was still silent."""
+    if not reply.chunks:
+        return Heard(0, "")
     rate = reply.chunks[0].sample_rate
-    whole = projected_samples(num_samples, is_spoken_out, len(reply.text), rate)
+    whole = projected_samples(reply.num_samples, is_spoken_out, len(reply.text), rate)
     return heard(decode, reply.text_ids, played_samples / max(1, whole))
 
 

@@ -154,6 +154,14 @@ class SessionFolder:
             write_wav(path, samples, sample_rate)
         return path
 
+    def cut_wav(self, turn: int, samples: np.ndarray, sample_rate: int) -> Path | None:
+        """Puts what was heard in the place of a turn's speech; None, and no file, where that is nothing."""
+        if len(samples):
+            return self.write_wav(turn, samples, sample_rate)
+        with _disk():
+            (self.path / f"turn_{turn}.wav").unlink(missing_ok=True)
+        return None
+
     def write_timings(self, turn: int, timings: dict) -> None:
         with _disk():
             _replace_text(self.path / f"turn_{turn}.json", json.dumps(timings, indent=1))

@@ -1,6 +1,7 @@
 """What a conversation remembers: the turns in the model's context and the records for people; knows no disk."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from app.session.cut import Heard
@@ -85,8 +86,8 @@ class History:
             return None
         return self.records[-1]
 
-    def cut_newest(self, cut: Heard, heard_s: float) -> TurnRecord:
-        """Shortens the newest reply, in the engine's memory too; the changed record."""
+    def cut_newest(self, cut: Heard, heard_s: float, wav: Path | None) -> TurnRecord:
+        """Shortens the newest reply, in the engine's memory too; the changed record. `wav`: what was heard of it."""
         context, newest = self.context, self.context.past[-1]
         num_gone = 0
         if context.state is not None:
@@ -98,8 +99,8 @@ class History:
         shorter = replace(newest, reply_ids=ids, num_tokens=num_tokens, mark=mark)
         self.context = replace(context, past=(*context.past[:-1], shorter))
         record = self.records[-1]
-        timings = record.timings | {"audio_s": heard_s, "heard_s": heard_s}
-        changed = replace(record, reply_text=cut.text, state="interrupted", timings=timings)
+        timings = record.timings | {"audio_s": heard_s, "heard_s": heard_s, "num_heard_tokens": cut.num_ids}
+        changed = replace(record, reply_text=cut.text, wav=wav, state="interrupted", timings=timings)
         self.records = (*self.records[:-1], changed)
         return changed
 

@@ -99,11 +99,15 @@ class Reply:
         """Forgets what was not heard."""
         self.texts, self.text_ids = [cut.text], self.text_ids[: cut.num_ids]
         self.chunks = list(_first_samples(self.chunks, num_samples))
-        self.figures["heard_s"] = self.audio_s
+        self.figures |= {"heard_s": self.audio_s, "num_heard_tokens": cut.num_ids}
 
     @property
     def text(self) -> str:
         return "".join(self.texts)
+
+    @property
+    def num_samples(self) -> int:
+        return sum(len(chunk.samples) for chunk in self.chunks)
 
     @property
     def audio_s(self) -> float:

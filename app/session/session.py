@@ -12,7 +12,7 @@ import numpy as np
 
 from app.door import door
 from app.errors import DemoError, SessionBusy, SessionGone
-from app.session.cut import heard, heard_of
+from app.session.cut import heard, heard_of, projected_samples
 from app.session.fit import Fit
 from app.session.folder import SessionFolder, read_wav
 from app.session.history import History, size_of
@@ -27,6 +27,9 @@ from app.session.turn import RunningTurn, files_of, guess_kind, kind_of
 from app.types.events import TERMINAL, Event, TurnFailed, TurnFinished, TurnInterrupted
 from app.types.prompt import Prompt
 from app.types.turn import FileInput, TextPart, TurnInput, TurnSettings
+
+# Longest that the end of a reply is waited for while its files are written.
+BOOKING_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -247,8 +250,9 @@ class Session:
             if turn.is_open:
                 turn.end_waits = event
                 return
+            turn.is_ending = True
         is_failed = isinstance(event, TurnFailed)
-        if turn.played_samples is not None and not is_failed:
+        if not is_failed and _is_cut_short(turn, event):
             event = self._cut_short(turn, event)
         turn.reply.add(event)
         wav, message = (None, event.message) if is_failed else self._stored(partial(self._write_sound, turn))
@@ -314,29 +318,40 @@ class Session:
     def interrupt(self, played_samples: int | None = None) -> None:
         """Stops the running reply, whatever it is at; once this returns, nothing new but the end enters its stream.
 
-        `played_samples`: how much of its speech was heard; the reply is cut to that. None keeps what was made.
+        `played_samples`: how much of its speech was heard; the reply is cut to that. None keeps what was made, and so
+        does a reply that is not spoken.
         """
         with self._lock:
             turn = self._running
-            if turn is not None and turn.is_listening:
+            if turn is None or turn.is_listening:
                 return
-            if turn is not None and turn.reply.chunks:
-                turn.played_samples = played_samples
-            in_engine = turn is not None and turn.stop()
-        if turn is not None and not in_engine:
+            in_engine = _stop(turn, played_samples)
+        if not in_engine:
             self._end_early(turn, turn.interrupted())
 
     def cut(self, number: int, played_samples: int) -> TurnRecord | None:
         """Cuts the reply of turn `number` to what was heard of it: stops it where it is still being made, else shortens
         the newest reply if it is that one. The changed record; None where there is nothing to be changed by now.
         """
-        with self._lock:
+        with self._idle:
+            self._idle.wait_for(lambda: self._running is None or not self._running.is_ending, BOOKING_S)
             turn = self._running
             if turn is None:
                 return self._cut_newest(number, played_samples)
-        if turn.number == number:
-            self.interrupt(played_samples)
+            if turn.number != number or turn.is_listening:
+                return None
+            in_engine = _stop(turn, played_samples)
+        if not in_engine:
+            self._end_early(turn, turn.interrupted())
         return None
+
+    def stop(self, number: int, played_samples: int) -> TurnRecord | None:
+        """Stops whatever is being said. `number`: the last turn of which anything was played; of a later reply nothing
+        was heard. Returns what `cut` returns.
+        """
+        changed = self.cut(number, played_samples)
+        self.interrupt(0)
+        return changed
 
     def _cut_newest(self, number: int, played_samples: int) -> TurnRecord | None:
         record = self._history.newest_reply(number)
@@ -345,10 +360,11 @@ class Session:
         samples, sample_rate = read_wav(record.wav)
         if played_samples >= len(samples):
             return None
-        share = played_samples / len(samples)
-        cut = heard(self._tools.loader.wait().decode, self._history.context.past[-1].reply_ids, share)
-        self._folder.write_wav(number, samples[:played_samples], sample_rate)
-        changed = self._history.cut_newest(cut, played_samples / sample_rate)
+        is_spoken_out = record.timings.get("speech_end") == "eos"
+        whole = projected_samples(len(samples), is_spoken_out, len(record.reply_text), sample_rate)
+        cut = heard(self._tools.loader.wait().decode, self._history.context.past[-1].reply_ids, played_samples / whole)
+        wav = self._folder.cut_wav(number, samples[:played_samples], sample_rate)
+        changed = self._history.cut_newest(cut, played_samples / sample_rate, wav)
         self._folder.write_timings(number, changed.timings)
         return changed
 
@@ -428,3 +444,16 @@ class Session:
             record = self._history.note_figures(turn, figures)
             if record is not None:
                 self._folder.write_timings(turn, record.timings)
+
+
+def _stop(turn: RunningTurn, played_samples: int | None) -> bool:
+    """Under the session's lock. Who stops first tells how much was heard. True when the engine will end the turn."""
+    if turn.reply.voice and turn.played_samples is None:
+        turn.played_samples = played_samples
+    return turn.stop()
+
+
+def _is_cut_short(turn: RunningTurn, event: TurnFinished | TurnInterrupted) -> bool:
+    """Somebody stopped it before all of it was heard."""
+    played = turn.played_samples
+    return played is not None and not (isinstance(event, TurnFinished) and played >= turn.reply.num_samples)

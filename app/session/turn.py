@@ -20,7 +20,7 @@ class RunningTurn:
     booked; `is_orphan`: its conversation was cleared under it. `handle` and `state` are there once the engine has it.
     `is_listening`: its message is still being spoken. `is_open`: it answers a message that may still go on, so its end
     waits; `is_taken_back`: the message went on. `played_samples`: of the speech, when somebody stopped it, as the
-    player tells; None where it was not cut short.
+    player tells; None where it was not cut short. `is_ending`: its end is being booked, too late for such a figure.
     """
 
     def __init__(self, number: int, turn_input: TurnInput, settings: TurnSettings, clock: Callable[[], float]) -> None:
@@ -36,6 +36,7 @@ class RunningTurn:
         self.is_listening = False
         self.is_open = False
         self.is_taken_back = False
+        self.is_ending = False
         self.end_waits: Event | None = None
         self.played_samples: int | None = None
         self.handle: Any = None
