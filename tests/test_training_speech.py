@@ -1,5 +1,7 @@
 """The speaking half's training: own forward passes against the library's, codec, recordings, held-out texts."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,8 @@ from training.speech.fast_activation import FastActivation, taps
 from training.speech.flow import BATCH, NUM_FRAMES, SPEAKER_SIZE, flow_error, new_flow
 from training.speech.mel import HOP, NUM_MELS, LogMel, from_model_domain, to_model_domain
 from training.speech.open_text import WORDNET_FOLDER, is_held_out, sentences
-from training.speech.reply_voices import SAMPLE_RATE, SAMPLES_PER_CODE, VOICES, finish
+from training.speech.phones import NO_PHONE, PLACE, places, said
+from training.speech.reply_voices import SAMPLE_RATE, SAMPLES_PER_CODE, VOICES, Phone, finish, recite
 from training.speech.vocoder import forward, new_vocoder
 from training.speech.voices_out import Recordings, record
 
@@ -80,18 +83,44 @@ def test_flow_learns_and_its_dropped_condition_is_the_class_own_null_branch() ->
 
 def test_codec_codes_are_1_to_k_and_come_back_as_their_nearest_sound() -> None:
     generator = torch.Generator().manual_seed(0)
-    sounds = torch.randn(4, 2 * NUM_MELS, generator=generator)
-    mels = []
+    sounds, phones = torch.randn(4, 2 * NUM_MELS, generator=generator), torch.tensor([3, 3, 0, 7])
+    spoken = []
     for voice in range(len(VOICES)):
         order = torch.arange(4).repeat(16)[torch.randperm(64, generator=generator)]
-        mels.append((voice, sounds[order].reshape(-1, NUM_MELS) * (1 + voice) - 6 * voice))
-    book = make_codebook(mels, 4, generator)
-    for voice, mel in mels:
-        codes = book.encode(mel, voice)
+        spoken.append((voice, sounds[order].reshape(-1, NUM_MELS) * (1 + voice) - 6 * voice, phones[order]))
+    book = make_codebook(spoken, 4, generator)
+    for voice, mel, own in spoken:
+        codes = book.encode(mel, voice, own)
         assert set(codes.tolist()) == {1, 2, 3, 4}
-        assert torch.equal(book.encode(book.decode(codes, voice), voice), codes)
-    again = make_codebook(mels, 4, torch.Generator().manual_seed(5))
-    torch.testing.assert_close(again.centroids, make_codebook(mels, 4, torch.Generator().manual_seed(5)).centroids)
+        assert torch.equal(book.phones(codes), own)
+        # One code for three voices, whose scales have the same floor.
+        torch.testing.assert_close(book.decode(codes, voice), mel, atol=0.1, rtol=0.0)
+        assert torch.equal(book.encode(book.decode(codes, voice), voice, own), codes)
+    again = make_codebook(spoken, 4, torch.Generator().manual_seed(5))
+    torch.testing.assert_close(again.centroids, make_codebook(spoken, 4, torch.Generator().manual_seed(5)).centroids)
+
+
+def test_what_sounds_alike_and_is_another_phone_gets_another_code() -> None:
+    spoken = [(voice, torch.zeros(64, NUM_MELS), torch.arange(2).repeat(16)) for voice in range(len(VOICES))]
+    book = make_codebook(spoken, 2, torch.Generator().manual_seed(0))
+    assert book.encode(torch.zeros(8, NUM_MELS), 0, torch.tensor([0, 1, 1, 0])).unique().numel() == 2
+
+
+def test_a_code_belongs_to_the_phone_in_which_its_middle_lies() -> None:
+    phones = [("hh", 500), ("ay", 1500), ("pau", 1600)]
+    assert places(phones, 5).tolist() == [0, 1, 1, 2, 2]
+    h, ay, pau = (PLACE[name] for name, _ in phones)
+    assert said(phones, 5, 2).tolist() == [
+        [h, ay, pau], [ay, pau, NO_PHONE], [ay, pau, NO_PHONE], [pau, NO_PHONE, NO_PHONE], [pau, NO_PHONE, NO_PHONE]
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(not shutil.which("flite"), reason="the package flite is not installed")
+def test_the_synthesizers_phones_end_with_its_sound() -> None:
+    samples, phones = recite("Hello world.", 0)
+    assert [name for name, _ in phones] == "hh ax l ow w er l d pau".split()
+    ends = [end for _, end in phones]
+    assert ends == sorted(ends) and 0 < ends[0] and len(samples) - SAMPLES_PER_CODE <= ends[-1] <= len(samples)
 
 
 def test_recorded_speech_is_trimmed_level_and_whole_codes_long() -> None:
@@ -106,10 +135,10 @@ def test_recorded_speech_is_trimmed_level_and_whole_codes_long() -> None:
 def test_a_piece_has_the_mel_of_the_whole_recording(tmp_path, monkeypatch) -> None:
     generator = np.random.default_rng(0)
 
-    def speak(text: str, voice: int) -> np.ndarray:
-        return generator.integers(-9000, 9000, 60 * HOP, dtype=np.int16)
+    def recite(text: str, voice: int) -> tuple[np.ndarray, list[Phone]]:
+        return generator.integers(-9000, 9000, 60 * HOP, dtype=np.int16), [("aa", 60 * HOP)]
 
-    monkeypatch.setattr("training.speech.voices_out.speak", speak)
+    monkeypatch.setattr("training.speech.voices_out.recite", recite)
     record(tmp_path, "open", ["One.", "Two."], ["Three."])
     record(tmp_path, "replies", ["Four."], [])
     recordings = Recordings(tmp_path)

@@ -12,6 +12,7 @@ from app.types.prompt import VisionBlock
 from app.types.turn import TextPart
 from tests.engine_kit import SYSTEM, Tiny, codes, noise_image, run, sound
 from training.export import build_config
+from training.talker.foresight import Foresight
 from training.talker.generate import Drawing, speak
 from training.talker.layout import NOTHING, Frame, layout, side_by_side
 from training.talker.model import CODEC_END, CODEC_START, NUM_CODEC_IDS, Talker, from_library, library_weights
@@ -190,3 +191,16 @@ def test_a_talker_learns_a_spelling_and_never_says_an_unused_id(frame: Frame) ->
         talker, frame, [reading(ids) for ids in asked] * 8, [0] * 16, Drawing(1.0), torch.Generator().manual_seed(0), 20
     )
     assert distance > 8 and all(len(row) for row in drawn)
+
+
+def test_the_talker_is_asked_for_the_phones_that_follow_every_code(talker: Talker, frame: Frame) -> None:
+    ahead = torch.tensor([[4, 9], [4, 9], [9, NOTHING]])
+    short = layout(talker, frame, random_reading(5, 2, 0), 0, torch.tensor([7, 8, 9]), ahead)
+    long = layout(talker, frame, random_reading(9, 2, 1), 0, torch.tensor([7]))
+    steps = side_by_side([short, long])
+    is_said = steps.targets != NOTHING
+    assert steps.ahead[0][is_said[0]].tolist() == [*ahead.tolist(), [NOTHING, NOTHING]]
+    assert (steps.ahead[~is_said] == NOTHING).all() and (steps.ahead[1] == NOTHING).all()
+    foresight = Foresight(8)
+    loss, _ = foresight(torch.randn(int(is_said.sum()), 8), steps.ahead[is_said])
+    assert loss.isfinite()

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from training.speech.open_text import sentences
-from training.speech.reply_voices import SAMPLE_RATE, VOICES, speak
+from training.speech.reply_voices import SAMPLE_RATE, VOICES, Phone, recite
 from training.workspace import Workspace
 
 NAME = "voices_out"
@@ -27,17 +27,20 @@ class Recordings:
         self.held_out: list[bool] = []
         # Length of every recording in samples.
         self.num_samples: list[int] = []
+        # What is said when: phones with the samples at which they end.
+        self.phones: list[list[Phone]] = []
         self._place: list[tuple[np.memmap, int]] = []
         for name in SETS:
             if not (folder / f"{name}.json").exists():
                 continue
             samples = np.memmap(folder / f"{name}.i16", dtype=np.int16, mode="r")
             start = 0
-            for text, voice, held_out, length in json.loads((folder / f"{name}.json").read_text()):
+            for text, voice, held_out, length, phones in json.loads((folder / f"{name}.json").read_text()):
                 self.texts.append(text)
                 self.voice.append(voice)
                 self.held_out.append(held_out)
                 self.num_samples.append(length)
+                self.phones.append([(name, end) for name, end in phones])
                 self._place.append((samples, start))
                 start += length
         if not self.texts:
@@ -64,7 +67,7 @@ def run(workspace: Workspace) -> None:
 
 def record_open_text(workspace: Workspace) -> None:
     random = workspace.random(NAME)
-    train = random.sample(sentences("train"), workspace.size(5000, 24))
+    train = random.sample(sentences("train"), workspace.size(8000, 24))
     test = random.sample(sentences("test"), workspace.size(80, 8))
     record(workspace.stage(NAME), "open", train, test)
 
@@ -72,7 +75,7 @@ def record_open_text(workspace: Workspace) -> None:
 def record_replies(workspace: Workspace) -> None:
     from training.domain.replies import reply_texts
 
-    train = reply_texts(workspace.random(f"{NAME}/replies"), "train", workspace.size(2500, 24))
+    train = reply_texts(workspace.random(f"{NAME}/replies"), "train", workspace.size(4000, 24))
     test = reply_texts(workspace.random(f"{NAME}/replies/test"), "test", workspace.size(160, 12))
     # Replies that are learnt by heart are in both splits; who has learnt them is no judge of unseen text.
     record(workspace.stage(NAME), "replies", train, [text for text in test if text not in set(train)])
@@ -90,10 +93,10 @@ def record(folder: Path, name: str, train: Iterable[str], test: Iterable[str]) -
     ]
     lines = []
     with ThreadPoolExecutor(os.cpu_count()) as pool, (folder / f"{name}.i16").open("wb") as file:
-        waves = pool.map(lambda job: speak(job[0], job[1]), jobs)
-        for job, samples in zip(jobs, tqdm(waves, desc=f"{NAME} {name}", total=len(jobs), mininterval=5)):
+        recitals = pool.map(lambda job: recite(job[0], job[1]), jobs)
+        for job, (samples, phones) in zip(jobs, tqdm(recitals, desc=f"{NAME} {name}", total=len(jobs), mininterval=5)):
             samples.tofile(file)
-            lines.append((*job, len(samples)))
+            lines.append((*job, len(samples), phones))
     (folder / f"{name}.json").write_text(json.dumps(lines))
 
 

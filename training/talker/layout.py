@@ -12,6 +12,8 @@ from training.thinker.model import LanguageModel
 
 SPEAKER_TOKENS = ("<|spk_a_bos|>", "<|spk_b_bos|>", "<|spk_c_bos|>")
 NOTHING = -100
+# Phones that the Talker is asked for ahead of the one it says.
+NUM_AHEAD = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +35,27 @@ def load_frame(thinker: LanguageModel, tokenizer: PreTrainedTokenizerBase) -> Fr
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """Of one utterance: `states` `[step, state]`, codes read `[step]`, positions `[3, step]`, codes to say `[step]`."""
+    """Of one utterance: `states` `[step, state]`, codes read `[step]`, positions `[3, step]`, codes to say `[step]`.
+
+    `ahead` `[step, NUM_AHEAD]`: the phones that follow the one to be said; only for learning.
+    """
 
     states: torch.Tensor
     codes: torch.Tensor
     positions: torch.Tensor
     targets: torch.Tensor
+    ahead: torch.Tensor
 
 
-def layout(talker: Talker, frame: Frame, reading: Reading, voice: int, codes: torch.Tensor) -> Steps:
-    """`codes` `[code]`, 1 and up, without the end.
+def layout(
+    talker: Talker,
+    frame: Frame,
+    reading: Reading,
+    voice: int,
+    codes: torch.Tensor,
+    ahead: torch.Tensor | None = None,
+) -> Steps:
+    """`codes` `[code]`, 1 and up, without the end; `ahead` `[code, NUM_AHEAD]` where they are known.
 
     The prompt; the speaker's token with codec_pad; reply token 0 with codec_start, which says code 0; reply token i
     with code i - 1; once the text is read its end, then padding; the last code says the end.
@@ -57,12 +70,16 @@ def layout(talker: Talker, frame: Frame, reading: Reading, voice: int, codes: to
     start = codes.new_tensor([talker.pad, talker.start])
     first = reading.next_position
     later = max(reading.top_position, first + 2)
+    following = codes.new_full((num_prompt + 1 + num_spoken, NUM_AHEAD), NOTHING)
+    if ahead is not None:
+        following[num_prompt + 1 : -1] = ahead.to(device)
     line = torch.cat([torch.arange(first, first + 2), torch.arange(later, later + num_codes)]).to(device)
     return Steps(
         torch.cat([reading.prompt, frame.speakers[voice][None], text]),
         torch.cat([codes.new_zeros(num_prompt), start, codes]),
         torch.cat([reading.positions, line.expand(3, -1)], 1),
         torch.cat([codes.new_full((num_prompt + 1,), NOTHING), codes, codes.new_tensor([talker.end])]),
+        following,
     )
 
 
@@ -82,6 +99,7 @@ def side_by_side(rows: Sequence[Steps]) -> Steps:
         pad([row.codes for row in rows], 0),
         pad([row.positions.T for row in rows], 0).permute(2, 0, 1),
         pad([row.targets for row in rows], NOTHING),
+        pad([row.ahead for row in rows], NOTHING),
     )
 
 

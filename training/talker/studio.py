@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 
 from training.speech.codec import load_codebook, load_codes
+from training.speech.phones import said as phones_said
 from training.speech.voices_out import Recordings, load_recordings
-from training.talker.layout import NOTHING, Steps, corrupted, layout, load_frame, side_by_side
+from training.talker.layout import NOTHING, NUM_AHEAD, Steps, corrupted, layout, load_frame, side_by_side
 from training.talker.model import Talker, from_library
 from training.talker.prompts import Prompts
 from training.talker.states import Disturbance, Question, Reading, load_thinker, read, shortened
@@ -98,16 +99,23 @@ class Studio:
         voices = [self.recordings.voice[i] for i in indices] if voices is None else voices
         return side_by_side(
             [
-                layout(talker, self.frame, reading, voice, self.codes[i])
+                layout(talker, self.frame, reading, voice, self.codes[i], self._ahead(i))
                 for reading, voice, i in zip(readings, voices, indices)
             ]
         )
+
+    def _ahead(self, index: int) -> torch.Tensor:
+        """Phones `[code, NUM_AHEAD]` that follow the phone of every code."""
+        return phones_said(self.recordings.phones[index], len(self.codes[index]), NUM_AHEAD)[:, 1:]
 
 
 def said(talker: Talker, steps: Steps) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability `[step]` of every code to say, and whether it was the likeliest."""
     is_target = steps.targets != NOTHING
-    hidden = talker(steps.states, steps.codes, steps.positions)[is_target]
-    targets = steps.targets[is_target]
+    return judged(talker, talker(steps.states, steps.codes, steps.positions)[is_target], steps.targets[is_target])
+
+
+def judged(talker: Talker, hidden: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same of hidden states `[step, hidden]` and the codes `[step]` that should follow them."""
     scores = talker.counted(talker.logits(hidden))
     return scores.log_softmax(-1).gather(1, targets[:, None])[:, 0], scores.detach().argmax(-1) == targets

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from training.loop import Training, make_optimizers
+from training.talker.foresight import WEIGHT, Foresight
 from training.talker.judge import Judge
-from training.talker.model import Talker, from_library, library_weights
-from training.talker.studio import Studio, said
+from training.talker.layout import NOTHING
+from training.talker.model import SIZES, Talker, from_library, library_weights
+from training.talker.studio import Studio, judged
 from training.workspace import Workspace
 
 NAME = "talker"
@@ -35,15 +37,20 @@ def run(workspace: Workspace) -> None:
         from_library(talker, started)
     else:
         measure(workspace, studio, talker, known)
-    optimizers = make_optimizers(talker.named_parameters(), LEARNING_RATE)
+    foresight = Foresight(SIZES.hidden).to(workspace.device)
+    optimizers = make_optimizers([*talker.named_parameters(), *foresight.named_parameters()], LEARNING_RATE)
     judge = Judge(workspace, studio)
 
     def step(index: int) -> tuple[torch.Tensor, Mapping[str, float]]:
         generator = workspace.random(f"{NAME}/{index}")
         steps = studio.batch(talker, draw(generator, known), generator)
+        is_target = steps.targets != NOTHING
         with workspace.autocast():
-            scores, is_right = said(talker, steps)
-        return -scores.mean(), {"top1": is_right.float().mean().item()}
+            hidden = talker(steps.states, steps.codes, steps.positions)[is_target]
+            scores, is_right = judged(talker, hidden, steps.targets[is_target])
+            missed, right_next = foresight(hidden, steps.ahead[is_target])
+        figures = {"entropy": -scores.mean().item(), "top1": is_right.float().mean().item(), "next_phone": right_next}
+        return -scores.mean() + WEIGHT * missed, figures
 
     def evaluate() -> Mapping[str, float]:
         workspace.save_weights(NAME, library_weights(talker))
@@ -53,7 +60,7 @@ def run(workspace: Workspace) -> None:
         workspace,
         NAME,
         workspace.steps(NAME, NUM_STEPS, 3),
-        {"talker": talker} | {f"optimizer {i}": part for i, part in enumerate(optimizers)},
+        {"talker": talker, "foresight": foresight} | {f"optimizer {i}": part for i, part in enumerate(optimizers)},
         evaluate=evaluate,
         evaluate_every_s=240.0,
     )
