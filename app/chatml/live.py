@@ -4,7 +4,7 @@ What the pieces give in the end, ids, positions and pictures, is what the same c
 features of the sound are too, unless it gets louder: the range of the log-mel is cut below the loudest value of the
 whole clip, which nobody knows yet. Policy: where the loudest value has risen by `RISE_DECADES` since a piece was given
 out, that piece and all behind it are given out again; smaller differences are let be. The rest after the last whole
-block always has the range of the whole clip.
+block always has the range of the whole clip. What this costs in answers: docs/architecture.md.
 """
 
 from collections.abc import Sequence
@@ -40,17 +40,23 @@ class _Given:
 class LivePrompt:
     """Owns one user message while it grows. `fps`: frames per second of the pictures, one of LIVE_FPS; None without.
 
-    `cursor` stands behind what the cache holds. Not thread-safe.
+    `cursor` stands behind what the cache holds. `rise_decades`: see above. Not thread-safe.
     """
 
     def __init__(
-        self, spec: ModelSpec, tokenizer: PreTrainedTokenizerBase, cursor: Cursor, fps: float | None = None
+        self,
+        spec: ModelSpec,
+        tokenizer: PreTrainedTokenizerBase,
+        cursor: Cursor,
+        fps: float | None = None,
+        rise_decades: float = RISE_DECADES,
     ) -> None:
         assert fps is None or fps in LIVE_FPS, fps
         self._spec = spec
         self._builder = PromptBuilder(spec, tokenizer, cursor)
         self._cursor = cursor
         self._fps = fps
+        self._rise_decades = rise_decades
         self._mel = LogMelStream(spec.mel)
         self._given: list[_Given] = []
         self._num_blocks = 0
@@ -152,7 +158,7 @@ class LivePrompt:
             (
                 index
                 for index, given in enumerate(self._given[:num_before])
-                if self._mel.loudest - given.loudest >= RISE_DECADES
+                if self._mel.loudest - given.loudest >= self._rise_decades
             ),
             num_before,
         )
