@@ -42,7 +42,7 @@ class Conversation:
         """The messages of a turn that is over. A failed one left nothing in the conversation, so it has none."""
         if record.state == "failed":
             return []
-        notes = [self.texts("reply_stopped")] if record.state == "interrupted" else []
+        notes = [self._stopped(record)] if record.state == "interrupted" else []
         if record.state == "done" and not record.reply_text.strip():
             notes.append(self.texts("reply_empty"))
         if record.timings.get("text_end") == "length":
@@ -54,6 +54,13 @@ class Conversation:
             footer += self._speech(record)
         footer += summary_html(record.timings, self.texts)
         return [self._sent(record.user_text, record.files), _reply(record.reply_text, footer)]
+
+    def _stopped(self, record: TurnRecord) -> str:
+        """Where a reply ends that was stopped: where it was cut to what was heard, that is an estimate."""
+        heard_s = record.timings.get("heard_s")
+        if heard_s is None:
+            return self.texts("reply_stopped")
+        return self.texts("reply_heard" if heard_s > 0 else "reply_unheard")
 
     def running(self, user_text: str, files: Sequence[StoredFile], view: View) -> list[Message]:
         """The messages of the turn that is being answered."""
@@ -88,6 +95,9 @@ class Conversation:
 
     def _speech(self, record: TurnRecord) -> str:
         url = html.escape(file_url(record.wav))
+        if (heard_s := record.timings.get("heard_s")) is not None:
+            # A browser that has the whole of it would not ask again for what is left.
+            url += f"?heard_s={heard_s:.4f}"
         label, save = html.escape(self.texts("reply_audio")), html.escape(self.texts("download_audio"))
         name = html.escape(record.wav.name)
         return (

@@ -20,7 +20,7 @@ from components.examples import Examples, chosen, examples_html
 from components.following import Follower, Sent
 from components.live import read_turn, refusal_value, ticket_value
 from components.pages import OpenPages, PageState
-from components.player import read_report, stop_value
+from components.player import PlaybackReport, read_report, read_told, stop_value
 from components.settings import default_values, settings_from
 from components.tabs import turn_input, without
 from components.texts import Texts, texts_for
@@ -130,11 +130,22 @@ class Handlers:
             self._pages.hold(request.session_hash, state.session_id)
             yield from follower.follow(stream, state.begin(stream.turn), past, sent)
 
-    def stop(self, state: PageState) -> None:
+    def stop(self, told: str, state: PageState, request: gr.Request) -> dict:
+        """Ends what is being said, cut to what was heard of it. `told`: the player's last report."""
+        texts, report = _texts(request), read_told(told)
         try:
-            self._service.interrupt(state.session_id)
+            if report is None:
+                # Nobody knows what was heard: what was made stays.
+                self._service.interrupt(state.session_id)
+            else:
+                self._note_playback(state, report)
+                turn = dict(state.turns).get(report.generation, 0)
+                self._service.stop(state.session_id, turn, report.played_samples)
         except SessionGone:
-            return
+            return {self._page.timing: gr.skip()}
+        except DemoError as error:
+            return Follower(self._service, self._page, texts).refused(error.code, error.message)
+        return self._drawn(state, texts)
 
     def forget(self, state: PageState, request: gr.Request) -> dict:
         """Drops the older half of what the model remembers; the message is sent again after it."""
@@ -249,22 +260,34 @@ class Handlers:
 
     def report(self, event: gr.EventData, state: PageState, request: gr.Request) -> dict:
         """The browser tells what it played; it goes into the turn's waterfall."""
-        page, texts = self._page, _texts(request)
-        unchanged = {page.timing: gr.skip()}
         report = read_report(event._data)
-        turn = None if report is None else dict(state.turns).get(report.generation)
-        if report is None or turn is None:
-            return unchanged
-        first_sound_s = report.first_sound_after_submit_s
         try:
-            self._service.report_playback(
-                state.session_id, turn, first_sound_s, report.num_underruns, report.played_samples
-            )
-            records = self._service.transcript(state.session_id)
+            if report is not None and self._note_playback(state, report):
+                return self._drawn(state, _texts(request))
         except DemoError:
-            return unchanged
+            pass
+        return {self._page.timing: gr.skip()}
+
+    def _note_playback(self, state: PageState, report: PlaybackReport) -> bool:
+        """False where it is of no reply of this page."""
+        turn = dict(state.turns).get(report.generation)
+        if turn is None or report.first_packet_epoch_ms is None:
+            return False
+        first_sound_s = report.first_sound_after_submit_s
+        self._service.report_playback(
+            state.session_id, turn, first_sound_s, report.num_underruns, report.played_samples
+        )
+        return True
+
+    def _drawn(self, state: PageState, texts: Texts) -> dict:
+        """All that is over, unless a reply is being made: that draws itself."""
+        page = self._page
+        try:
+            records = self._service.transcript(state.session_id)
+        except SessionGone:
+            return {page.timing: gr.skip()}
         if any(record.state == "running" for record in records):
-            return unchanged
+            return {page.timing: gr.skip()}
         return {page.chat: Conversation(texts).of(records), page.timing: waterfall_html(last_timings(records), texts)}
 
 

@@ -18,7 +18,11 @@ from components.widgets import Page
 
 EXAMPLES = ("example_hello", "example_story", "example_recipe", "example_poem")
 MARK_SUBMIT_JS = "(...values) => { window.omniPlayer && window.omniPlayer.markSubmit(); return values; }"
-STOP_JS = "(...values) => { window.omniPlayer && window.omniPlayer.stop(); return values; }"
+SILENCE_JS = "(...values) => { window.omniPlayer && window.omniPlayer.stop(); return values; }"
+STOP_JS = """async (...values) => {
+    values[0] = window.omniPlayer ? JSON.stringify(await window.omniPlayer.halt()) : '';
+    return values;
+}"""
 READ_SECRET_JS = "(...values) => { values[0] = window.omniPage.secret(); return values; }"
 KEEP_SECRET_JS = "(secret) => { window.omniPage.keepSecret(secret); }"
 TOGGLE_PANEL_JS = "() => { window.omniPage.togglePanel(); }"
@@ -51,6 +55,7 @@ def build_page(service: Service, probe: Probe, live: LiveServer, examples: Examp
 def build_widgets(service: Service) -> Page:
     state = gr.State(PageState())
     secret = gr.Textbox(visible="hidden", elem_id="secret")
+    told = gr.Textbox(visible="hidden", elem_id="told")
     with gr.Row(elem_id="top"):
         gr.HTML(i18n("title"), elem_id="title", html_template="<h1>${value}</h1>", apply_default_css=False)
         model = _line("model")
@@ -91,11 +96,11 @@ def build_widgets(service: Service) -> Page:
             with gr.Tab(i18n("tab_timing"), id="timing", elem_id="panel-timing", render_children=True):
                 timing = gr.HTML(i18n("timing_empty"), elem_id="timing", apply_default_css=False)
     return Page(
-        state=state, secret=secret, model=model, banner=banner, chat=chat, player=player, status=status, notice=notice,
-        forget=forget, tray=tray, message=message, send=send, stop=stop, clear=clear, panel_button=panel_button,
-        examples=examples, welcome=welcome, asking=asking, examples_tab=examples_tab, capture=capture, timing=timing,
-        live=capture.live,
-        voices=voices, video_sound=video_sound, prompt=prompt, answer=answer,
+        state=state, secret=secret, told=told, model=model, banner=banner, chat=chat, player=player, status=status,
+        notice=notice, forget=forget, tray=tray, message=message, send=send, stop=stop, clear=clear,
+        panel_button=panel_button, examples=examples, welcome=welcome, asking=asking, examples_tab=examples_tab,
+        capture=capture, timing=timing, live=capture.live, voices=voices, video_sound=video_sound, prompt=prompt,
+        answer=answer,
     )  # fmt: skip
 
 
@@ -176,6 +181,7 @@ def _wire_turn(page: Page, handlers: Handlers) -> None:
         running.append(example.click(None, None, page.message, js=fill, **QUICK).then(**submitting))
     forgetting = page.forget.click(handlers.forget, page.state, page.answered, **CALM)
     running.append(forgetting.success(**submitting))
-    page.stop.click(handlers.stop, page.state, None, js=STOP_JS, **QUICK)
+    stopped = [page.chat, page.timing, page.notice, page.forget]
+    page.stop.click(handlers.stop, [page.told, page.state], stopped, js=STOP_JS, trigger_mode="multiple", **QUICK)
     cleared = [page.state, page.prompt.text]
-    page.clear.click(handlers.clear, cleared, page.answered, js=STOP_JS, cancels=running, **CALM)
+    page.clear.click(handlers.clear, cleared, page.answered, js=SILENCE_JS, cancels=running, **CALM)

@@ -1,6 +1,7 @@
 """The speech player of the page: PCM as a gr.HTML value into an audio worklet; knows no session and no model.
 
-In the browser `window.omniPlayer` offers: `stop()` (silence within 10 ms, before the server hears of it), `muted`,
+In the browser `window.omniPlayer` offers: `stop()` (silence within 10 ms, before the server hears of it), `await
+halt()` (the same, and gives the reply's last report: what was heard of it, to the sample), `muted`,
 `setVolume(0..1)`, `markSubmit()` (call it when a turn is sent, so that the first sound is timed by one clock), `state`
 ("idle", "waiting", "speaking", "buffering", "gesture": the browser wants a click first), `stats`, and for tests
 `record(on)` and `await recorded()`. Every change of state is an `omniplayer` event on `window`.
@@ -25,6 +26,8 @@ from app.types.events import AudioChunk
 
 ASSETS = Path(__file__).parent.parent / "assets"
 SCRIPTS = ("language.js", "player_resampler.js", "player_output.js", "player_meter.js", "player.js")
+# A report has some ten figures; a day of speech has fewer samples.
+MAX_TOLD, MAX_COUNT = 2000, 2**31 - 1
 LABELS = {
     "en": {
         "idle": "Voice",
@@ -204,14 +207,28 @@ def read_report(data: Any) -> PlaybackReport | None:
             first_packet_epoch_ms=_number(data["first_packet_epoch_ms"]),
             first_sound_epoch_ms=_number(data["first_sound_epoch_ms"]),
             first_sound_after_submit_s=_number(data["first_sound_after_submit_s"]),
-            num_underruns=max(0, int(data["num_underruns"])),
-            played_samples=max(0, int(data["played_samples"])),
-            lost_samples=max(0, int(data["lost_samples"])),
+            num_underruns=_count(data["num_underruns"]),
+            played_samples=_count(data["played_samples"]),
+            lost_samples=_count(data["lost_samples"]),
             outcome=str(data["how"])[:20],
             is_final=bool(data["final"]),
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
+
+
+def read_told(text: Any) -> PlaybackReport | None:
+    """A report that came as text, None where it is none."""
+    if not isinstance(text, str) or len(text) > MAX_TOLD:
+        return None
+    try:
+        return read_report(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _count(value: Any) -> int:
+    return min(max(0, int(value)), MAX_COUNT)
 
 
 def _number(value: Any) -> float | None:

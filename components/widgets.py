@@ -15,6 +15,7 @@ class Page:
 
     state: gr.State
     secret: gr.Textbox
+    told: gr.Textbox
     model: gr.HTML
     banner: gr.HTML
     chat: gr.Chatbot

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.types.events import AudioChunk
-from components.player import LABELS, PlayerFeed, build_player, read_report, stop_value
+from components.player import LABELS, PlayerFeed, build_player, read_report, read_told, stop_value
 
 RATE = 24_000
 REPORT = {
@@ -104,6 +104,38 @@ def test_a_malformed_report_is_none(change: dict) -> None:
     assert read_report({**REPORT, **change}) is None
     assert read_report(None) is None
     assert read_report({}) is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "",
+        "null",
+        "7",
+        "{}",
+        "[]",
+        "{",
+        "[" * 1_500,
+        "x" * 10_000,
+        None,
+        7,
+        json.dumps(REPORT | {"played_samples": "x"}),
+    ],
+    ids=lambda told: str(told)[:12],
+)
+def test_what_a_stop_tells_is_a_report_or_nothing(told: object) -> None:
+    assert read_told(json.dumps(REPORT)) == read_report(REPORT)
+    assert read_told(told) is None
+
+
+@pytest.mark.parametrize(("told", "read"), [(-3, 0), (10**30, 2**31 - 1), (1.9, 1), ("12", 12)])
+def test_a_figure_that_cannot_be_is_the_nearest_that_can(told: object, read: int) -> None:
+    assert read_report({**REPORT, "played_samples": told}).played_samples == read
+
+
+@pytest.mark.parametrize("told", [float("nan"), float("inf"), "9" * 5_000, {}, None])
+def test_a_figure_that_is_no_number_makes_no_report(told: object) -> None:
+    assert read_report({**REPORT, "played_samples": told}) is None
 
 
 def test_every_language_has_words_for_every_state() -> None:

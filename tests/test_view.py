@@ -20,7 +20,7 @@ from app.types.events import (
     TurnStarted,
 )
 from components.conversation import Conversation, plain_markdown
-from components.texts import Texts, texts_for
+from components.texts import LANGUAGES, Texts, texts_for
 from components.view import View, fold, fold_all, timings_of
 from components.waterfall import waterfall_html
 
@@ -72,6 +72,16 @@ def test_folding_in_two_pieces_gives_what_one_gives():
 def test_a_stopped_turn_shows_what_was_heard():
     view = fold_all((*TURN, TurnInterrupted(1, 0.8, "Hel", TurnMetrics())))
     assert (view.state, view.text) == ("stopped", "Hel")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    ("timings", "key"), [({}, "reply_stopped"), ({"heard_s": 0.5}, "reply_heard"), ({"heard_s": 0.0}, "reply_unheard")]
+)
+def test_a_reply_that_was_stopped_says_how_it_was_cut(language: str, timings: dict, key: str):
+    texts = Texts(language)
+    record = TurnRecord(1, "hi", (), "Fine.", None, "interrupted", "", "", timings)
+    assert texts(key) in shown(Conversation(texts).finished(record)[1])
 
 
 def test_a_failed_turn_leaves_no_text_and_says_why():

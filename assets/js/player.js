@@ -5,6 +5,8 @@
 const PHASE_AFTER = { first: 'speaking', dry: 'buffering', resumed: 'speaking', final: 'idle' };
 // What comes over the live socket before the page has heard of its turn; more than a reply's first seconds never wait.
 const MAX_EARLY = 200;
+// The fade of a stop takes 10 ms; an output that has not told of its end by now never will.
+const HALT_MS = 2000;
 
 class SpeechPlayer {
   constructor(element, sendReport) {
@@ -20,6 +22,7 @@ class SpeechPlayer {
     this.tickets = new Map();
     this.generations = new Map(); // of the turns whose speech comes over the live socket
     this.early = [];
+    this.halts = []; // who waits for the end of a reply that was stopped: {generation, resolve}
     this.meter = new VoiceMeter(element.querySelector('canvas'), this.strip);
     this.output = new SpeechOutput({
       ringSource: RING_SOURCE,
@@ -93,6 +96,11 @@ class SpeechPlayer {
   hold(turn, on) {
     const generation = this.generations.get(turn);
     if (generation !== undefined) this.output.order({ type: 'hold', generation, on });
+    // An output that does not run renders nothing, so nothing would tell.
+    if (on && (generation === undefined || !this.output.running)) {
+      const { renderedSamples, underruns } = this.unreported.get(generation) || this.freshStats(generation);
+      this.tellPlayed({ turn, samples: renderedSamples, underruns, kind: 'held' });
+    }
   }
 
   // The reply of a live turn is over, wherever it is.
@@ -140,6 +148,20 @@ class SpeechPlayer {
     this.output.order({ type: 'stop', generation });
   }
 
+  // Stops, and gives the last report of the newest reply once its fade is over: how much of it was heard, to the sample.
+  async halt() {
+    const { stats } = this;
+    this.stop();
+    if (this.output.running && this.unreported.has(stats.generation)) {
+      await new Promise((resolve) => {
+        this.halts.push({ generation: stats.generation, resolve });
+        setTimeout(resolve, HALT_MS);
+      });
+      this.halts = this.halts.filter(({ generation }) => generation !== stats.generation);
+    }
+    return this.reportOf(stats);
+  }
+
   onFact(fact) {
     if (fact.type === 'recorded') return this.resolveRecording(fact);
     const stats = this.unreported.get(fact.generation);
@@ -155,21 +177,27 @@ class SpeechPlayer {
       this.unreported.delete(fact.generation);
     }
     if (stats === this.stats && !stats.stoppedAt && fact.type in PHASE_AFTER) this.setPhase(PHASE_AFTER[fact.type]);
-    if (fact.type === 'first' || fact.type === 'final') this.report(stats);
+    if (fact.type !== 'first' && fact.type !== 'final') return;
+    const halts = fact.type === 'final' ? this.halts.filter(({ generation }) => generation === fact.generation) : [];
+    for (const { resolve } of halts) resolve();
+    if (halts.length === 0) this.sendReport(this.reportOf(stats));
   }
 
   // How far the speech of a live turn has come, for whoever talks to the server.
   tellLive(fact, stats) {
     for (const [turn, generation] of this.generations) {
       if (generation !== fact.generation) continue;
-      const detail = { turn, samples: stats.renderedSamples, kind: fact.type };
-      window.dispatchEvent(new CustomEvent('omniplayed', { detail }));
+      this.tellPlayed({ turn, samples: stats.renderedSamples, underruns: stats.underruns, kind: fact.type });
     }
   }
 
-  report(stats) {
+  tellPlayed(detail) {
+    window.dispatchEvent(new CustomEvent('omniplayed', { detail }));
+  }
+
+  reportOf(stats) {
     const { submittedAt, firstSoundAt } = stats;
-    this.sendReport({
+    return {
       generation: stats.generation,
       first_packet_epoch_ms: stats.firstPacketAt,
       first_sound_epoch_ms: firstSoundAt,
@@ -179,7 +207,7 @@ class SpeechPlayer {
       lost_samples: stats.lostSamples,
       how: stats.how,
       final: stats.how !== '',
-    });
+    };
   }
 
   // The page calls it when a turn is sent, so that the first sound is timed by one clock, the browser's.

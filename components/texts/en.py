@@ -71,6 +71,8 @@ EN = {
     "status_failed": "Not answered",
     "status_loading": "Waiting for the model",
     "reply_stopped": "Stopped here",
+    "reply_heard": "Stopped here: cut to what was heard (estimated)",
+    "reply_unheard": "Stopped before any of it was heard",
     "reply_empty": "The model chose to say nothing.",
     "reply_length": "Cut at the longest allowed reply.",
     "speech_bound": "The speech did not end by itself and was cut.",

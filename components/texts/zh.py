@@ -65,6 +65,8 @@ ZH = {
     "status_failed": "未能回答",
     "status_loading": "正在等待模型",
     "reply_stopped": "在此停止",
+    "reply_heard": "在此停止：只保留已播放的部分（估计）",
+    "reply_unheard": "在播放之前已停止",
     "reply_empty": "模型选择什么也不说。",
     "reply_length": "已达到允许的最长回复，在此截断。",
     "speech_bound": "语音没有自行结束，已被截断。",

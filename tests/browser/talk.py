@@ -153,7 +153,7 @@ def stats(page: Page) -> dict:
 
 def stored(server: TalkServer, media: Locator) -> Path:
     """The file of the data folder that a medium in the conversation shows."""
-    path = Path(unquote(media.get_attribute("src").partition("file=")[2]))
+    path = Path(unquote(media.get_attribute("src").partition("file=")[2].partition("?")[0]))
     assert path.is_relative_to(server.data_dir / "sessions") and path.is_file(), path
     return path
 
