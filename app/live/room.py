@@ -58,6 +58,12 @@ class Room:
             before()
         wake()
 
+    def expect(self) -> None:
+        """A socket is about to come: whatever the time since the last one, the room is not left."""
+        with self._lock:
+            if self._left_at is not None:
+                self._left_at = self._clock()
+
     def is_held_by(self, wake: Callable[[], None]) -> bool:
         return self._wake is wake
 

@@ -32,6 +32,7 @@ from app.types.turn import TurnSettings
 PATH = "/live"
 TICKET_S = 30.0
 KEPT_S = 60.0
+SWEEP_LATE_S = 0.05
 # Without a message for so long a browser is taken for dead; it sends sound all the time, or a ping.
 SILENT_S = 30.0
 # Sound may come so much faster than it is spoken, after so much of a lead; messages and their lead likewise.
@@ -148,9 +149,12 @@ class LiveServer:
 
     def _sweep(self) -> None:
         with self._lock:
-            gone = [session_id for session_id, room in self._rooms.items() if room.left_s() > self._kept_s]
-        for session_id in gone:
-            self.leave(session_id)
+            left = [session_id for session_id, room in self._rooms.items() if room.left_s() > self._kept_s]
+            rooms = [self._rooms.pop(session_id) for session_id in left]
+            for session_id in left:
+                self._seats.pop(session_id, None)
+        for room in rooms:
+            room.talk.close()
 
     def _admit(self, ticket: str) -> Room | None:
         with self._lock:
@@ -161,7 +165,9 @@ class LiveServer:
             known = self._seats.get(seat.session_id)
             if known is not None and seat.session_id in self._rooms:
                 known.settings, known.system_prompt = seat.settings, seat.system_prompt
-                return self._rooms[seat.session_id]
+                room = self._rooms[seat.session_id]
+                room.expect()
+                return room
             self._seats[seat.session_id] = seat
 
             def make_talk(send: Callable[[str | bytes], None]) -> Talk:
@@ -205,6 +211,8 @@ class LiveServer:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await loop.run_in_executor(None, room.detach, wake)
+            # Else the last one to go would be kept until somebody comes. To free a room can take a while.
+            loop.call_later(self._kept_s + SWEEP_LATE_S, loop.run_in_executor, None, self._sweep)
 
     async def _read(self, socket: WebSocket, room: Room) -> tuple[int, str] | None:
         """Until the connection ends; why it has to be closed, None where it is."""
