@@ -20,6 +20,7 @@ from training.speech.phones import NO_PHONE, PLACE, places, said
 from training.speech.reply_voices import SAMPLE_RATE, SAMPLES_PER_CODE, VOICES, Phone, finish, recite
 from training.speech.vocoder import forward, new_vocoder
 from training.speech.voices_out import Recordings, record
+from training.speech.words import NO_WORD, align, pronounce, spans
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 50])
@@ -121,6 +122,21 @@ def test_the_synthesizers_phones_end_with_its_sound() -> None:
     assert [name for name, _ in phones] == "hh ax l ow w er l d pau".split()
     ends = [end for _, end in phones]
     assert ends == sorted(ends) and 0 < ends[0] and len(samples) - SAMPLES_PER_CODE <= ends[-1] <= len(samples)
+
+
+def test_phones_are_given_to_the_words_that_they_belong_to() -> None:
+    words = [["ax"], ["r", "eh", "d"], ["hh", "aw", "s"]]
+    assert align("ey r iy d pau hh aw s pau".split(), words) == [0, 1, 1, 1, NO_WORD, 2, 2, 2, NO_WORD]
+    assert align("r eh d aw s".split(), words) == [1, 1, 1, 2, 2]
+    assert align(["pau"], []) == [NO_WORD]
+    assert spans("Don't go, Ann.") == [(0, 5), (6, 8), (10, 13)]
+
+
+@pytest.mark.skipif(not shutil.which("flite"), reason="the package flite is not installed")
+def test_every_word_is_pronounced_alone_also_an_abbreviation() -> None:
+    found = pronounce(["the", "twelve", "mr", "don't"])
+    assert found["twelve"] == "t w eh l v".split() and found["don't"] == "d ow n t".split()
+    assert found["mr"] == "m ih s t er".split()
 
 
 def test_recorded_speech_is_trimmed_level_and_whole_codes_long() -> None:

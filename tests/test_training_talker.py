@@ -12,12 +12,15 @@ from app.types.prompt import VisionBlock
 from app.types.turn import TextPart
 from tests.engine_kit import SYSTEM, Tiny, codes, noise_image, run, sound
 from training.export import build_config
+from training.speech.words import NO_WORD
 from training.talker.foresight import Foresight
 from training.talker.generate import Drawing, speak
-from training.talker.layout import NOTHING, Frame, layout, side_by_side
+from training.talker.guide import Guide
+from training.talker.layout import NOTHING, NUM_AHEAD, Frame, Lesson, layout, side_by_side
 from training.talker.model import CODEC_END, CODEC_START, NUM_CODEC_IDS, Talker, from_library, library_weights
 from training.talker.quiet import HEAD, QUIETER, TABLE, quiet
 from training.talker.states import Reading, ask, read, shortened
+from training.talker.studio import tokens_ahead
 from training.thinker.config import ThinkerSizes
 from training.thinker.model import LanguageModel
 from training.thinker.sequence import Conversation, Pixels, Sound, Still, Text, TextEncoder, Voice
@@ -193,14 +196,51 @@ def test_a_talker_learns_a_spelling_and_never_says_an_unused_id(frame: Frame) ->
     assert distance > 8 and all(len(row) for row in drawn)
 
 
-def test_the_talker_is_asked_for_the_phones_that_follow_every_code(talker: Talker, frame: Frame) -> None:
+def test_the_talker_is_asked_for_the_phones_that_follow_and_shown_the_words_that_are_due(
+    talker: Talker, frame: Frame
+) -> None:
     ahead = torch.tensor([[4, 9], [4, 9], [9, NOTHING]])
-    short = layout(talker, frame, random_reading(5, 2, 0), 0, torch.tensor([7, 8, 9]), ahead)
+    nothing = [NOTHING, NOTHING]
+    tokens = torch.tensor([[nothing, [0, 1]], [[0, 1], [1, 3]], [[1, 3], nothing]])
+    short = layout(talker, frame, random_reading(5, 3, 0), 0, torch.tensor([7, 8, 9]), Lesson(ahead, tokens))
     long = layout(talker, frame, random_reading(9, 2, 1), 0, torch.tensor([7]))
     steps = side_by_side([short, long])
     is_said = steps.targets != NOTHING
-    assert steps.ahead[0][is_said[0]].tolist() == [*ahead.tolist(), [NOTHING, NOTHING]]
-    assert (steps.ahead[~is_said] == NOTHING).all() and (steps.ahead[1] == NOTHING).all()
-    foresight = Foresight(8)
-    loss, _ = foresight(torch.randn(int(is_said.sum()), 8), steps.ahead[is_said])
-    assert loss.isfinite()
+    assert steps.ahead[0][is_said[0]].tolist() == [*ahead.tolist(), nothing]
+    assert steps.words[0][is_said[0]].tolist() == [
+        [nothing, [6, 7]], [[6, 7], [7, 9]], [[7, 9], nothing], [nothing, nothing]
+    ]  # fmt: skip
+    # Where the reply's tokens really are.
+    assert torch.equal(short.states[6:9], random_reading(5, 3, 0).reply)
+    for rest in (steps.ahead[~is_said], steps.words[~is_said], steps.ahead[1], steps.words[1]):
+        assert (rest == NOTHING).all()
+
+
+def test_who_is_guided_learns_to_look_and_foresee(frame: Frame) -> None:
+    torch.manual_seed(0)
+    talker, foresight = Talker(NUM_CODES), Foresight(192)
+    guide = Guide(talker)
+    said = torch.randint(1, NUM_CODES, (12,))
+    tokens = torch.arange(12).div(4, rounding_mode="floor")[:, None, None] + torch.tensor([[0, 1], [1, 2]])
+    lesson = Lesson(torch.randint(0, 9, (12, NUM_AHEAD)), tokens)
+    steps = side_by_side([layout(talker, frame, random_reading(6, 4, 0), 0, said, lesson)])
+    is_target = steps.targets != NOTHING
+    optimizer = torch.optim.AdamW([*talker.parameters(), *foresight.parameters()], lr=2e-3)
+    losses = []
+    for _ in range(12):
+        hidden = talker(steps.states, steps.codes, steps.positions)[is_target]
+        missed, _ = foresight(hidden, steps.ahead[is_target])
+        astray, looks = guide.loss(steps)
+        (missed + astray).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append((missed.item(), astray.item(), looks))
+    assert all(after < 0.8 * before for before, after in zip(losses[0][:2], losses[-1][:2])), losses
+    assert losses[-1][2] > losses[0][2], losses
+
+
+def test_every_phone_knows_the_tokens_of_its_word_and_of_the_next() -> None:
+    nothing = (NOTHING, NOTHING)
+    assert tokens_ahead([0, 0, NO_WORD, 1, NO_WORD], [(0, 2), (2, 3)]) == [
+        [(0, 2), (2, 3)], [(0, 2), (2, 3)], [nothing, (2, 3)], [(2, 3), nothing], [nothing, nothing]
+    ]  # fmt: skip

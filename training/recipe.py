@@ -28,7 +28,7 @@ STAGES = (
         "people to hear: synthesized questions in rooms, through cheap microphones",
     ),
     Stage("voices_out", "training.speech.voices_out", "the three reply voices read replies and plain English"),
-    Stage("codec", "training.speech.codec", "k-means over two mel frames: one code per 20 ms"),
+    Stage("codec", "training.speech.codec", "k-means over phone and mel: one code per 20 ms"),
     Stage("vocoder", "training.speech.vocoder", "BigVGAN: mel to wave, spectral losses"),
     Stage("flow", "training.speech.flow", "DiT: codes to mel by flow matching, classifier-free guidance"),
     Stage("language", "training.thinker.language", "the Thinker's language model alone, on text and pseudo-speech"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from training.speech import words
 from training.speech.open_text import sentences
 from training.speech.reply_voices import SAMPLE_RATE, VOICES, Phone, recite
 from training.workspace import Workspace
@@ -16,6 +17,7 @@ from training.workspace import Workspace
 NAME = "voices_out"
 # Two sets, read one after the other, so that sound models can begin on the first while the second is recorded.
 SETS = ("open", "replies")
+PRONUNCIATIONS = "pronunciations.json"
 
 
 class Recordings:
@@ -59,9 +61,15 @@ def load_recordings(workspace: Workspace) -> Recordings:
     return Recordings(workspace.folder / NAME)
 
 
+def load_pronunciations(workspace: Workspace) -> dict[str, list[str]]:
+    """Phones of every word of the recordings, said alone."""
+    return json.loads((workspace.folder / NAME / PRONUNCIATIONS).read_text())
+
+
 def run(workspace: Workspace) -> None:
     record_open_text(workspace)
     record_replies(workspace)
+    words.write(workspace.stage(NAME) / PRONUNCIATIONS, load_recordings(workspace).texts)
     report(workspace)
 
 

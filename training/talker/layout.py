@@ -37,7 +37,8 @@ def load_frame(thinker: LanguageModel, tokenizer: PreTrainedTokenizerBase) -> Fr
 class Steps:
     """Of one utterance: `states` `[step, state]`, codes read `[step]`, positions `[3, step]`, codes to say `[step]`.
 
-    `ahead` `[step, NUM_AHEAD]`: the phones that follow the one to be said; only for learning.
+    Only for learning: `ahead` `[step, NUM_AHEAD]`, the phones that follow the one to be said; `words` `[step, 2, 2]`,
+    first and last (exclusive) of the steps with the tokens of the word that is said, and of the next one.
     """
 
     states: torch.Tensor
@@ -45,6 +46,16 @@ class Steps:
     positions: torch.Tensor
     targets: torch.Tensor
     ahead: torch.Tensor
+    words: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What is known of a recording beside its codes: phones `[code, NUM_AHEAD]` that follow the one that is said, and
+    reply tokens `[code, 2, 2]`, first and last (exclusive), of the word that is said and of the next; or `NOTHING`."""
+
+    ahead: torch.Tensor
+    tokens: torch.Tensor
 
 
 def layout(
@@ -53,9 +64,9 @@ def layout(
     reading: Reading,
     voice: int,
     codes: torch.Tensor,
-    ahead: torch.Tensor | None = None,
+    lesson: Lesson | None = None,
 ) -> Steps:
-    """`codes` `[code]`, 1 and up, without the end; `ahead` `[code, NUM_AHEAD]` where they are known.
+    """`codes` `[code]`, 1 and up, without the end.
 
     The prompt; the speaker's token with codec_pad; reply token 0 with codec_start, which says code 0; reply token i
     with code i - 1; once the text is read its end, then padding; the last code says the end.
@@ -70,16 +81,21 @@ def layout(
     start = codes.new_tensor([talker.pad, talker.start])
     first = reading.next_position
     later = max(reading.top_position, first + 2)
-    following = codes.new_full((num_prompt + 1 + num_spoken, NUM_AHEAD), NOTHING)
-    if ahead is not None:
-        following[num_prompt + 1 : -1] = ahead.to(device)
+    first_step = num_prompt + 1
+    ahead = codes.new_full((first_step + num_spoken, NUM_AHEAD), NOTHING)
+    words = codes.new_full((first_step + num_spoken, 2, 2), NOTHING)
+    if lesson is not None:
+        ahead[first_step:-1] = lesson.ahead.to(device)
+        tokens = lesson.tokens.to(device)
+        words[first_step:-1] = torch.where(tokens == NOTHING, NOTHING, tokens + first_step)
     line = torch.cat([torch.arange(first, first + 2), torch.arange(later, later + num_codes)]).to(device)
     return Steps(
         torch.cat([reading.prompt, frame.speakers[voice][None], text]),
         torch.cat([codes.new_zeros(num_prompt), start, codes]),
         torch.cat([reading.positions, line.expand(3, -1)], 1),
         torch.cat([codes.new_full((num_prompt + 1,), NOTHING), codes, codes.new_tensor([talker.end])]),
-        following,
+        ahead,
+        words,
     )
 
 
@@ -100,6 +116,7 @@ def side_by_side(rows: Sequence[Steps]) -> Steps:
         pad([row.positions.T for row in rows], 0).permute(2, 0, 1),
         pad([row.targets for row in rows], NOTHING),
         pad([row.ahead for row in rows], NOTHING),
+        pad([row.words for row in rows], NOTHING),
     )
 
 

@@ -4,12 +4,15 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
+from training.speech import words
 from training.speech.codec import load_codebook, load_codes
+from training.speech.phones import places
 from training.speech.phones import said as phones_said
-from training.speech.voices_out import Recordings, load_recordings
-from training.talker.layout import NOTHING, NUM_AHEAD, Steps, corrupted, layout, load_frame, side_by_side
+from training.speech.voices_out import Recordings, load_pronunciations, load_recordings
+from training.talker.layout import NOTHING, NUM_AHEAD, Lesson, Steps, corrupted, layout, load_frame, side_by_side
 from training.talker.model import Talker, from_library
 from training.talker.prompts import Prompts
 from training.talker.states import Disturbance, Question, Reading, load_thinker, read, shortened
@@ -33,6 +36,7 @@ class Studio:
         self.thinker, self.thinker_name = load_thinker(workspace)
         self.frame = load_frame(self.thinker, tokenizer)
         self.recordings: Recordings = load_recordings(workspace)
+        self._pronunciations = load_pronunciations(workspace)
         self.codes = load_codes(workspace)
         self.num_codes = len(load_codebook(workspace).centroids)
         number = workspace.size(NUM_EXCHANGES, 50)
@@ -99,14 +103,41 @@ class Studio:
         voices = [self.recordings.voice[i] for i in indices] if voices is None else voices
         return side_by_side(
             [
-                layout(talker, self.frame, reading, voice, self.codes[i], self._ahead(i))
+                layout(talker, self.frame, reading, voice, self.codes[i], self.lesson(i))
                 for reading, voice, i in zip(readings, voices, indices)
             ]
         )
 
-    def _ahead(self, index: int) -> torch.Tensor:
-        """Phones `[code, NUM_AHEAD]` that follow the phone of every code."""
-        return phones_said(self.recordings.phones[index], len(self.codes[index]), NUM_AHEAD)[:, 1:]
+    def lesson(self, index: int) -> Lesson:
+        text, phones = self.recordings.texts[index], self.recordings.phones[index]
+        num_codes = len(self.codes[index])
+        own = words.align([name for name, _ in phones], [self._pronunciations[word] for word in words.words_of(text)])
+        return Lesson(
+            phones_said(phones, num_codes, NUM_AHEAD)[:, 1:],
+            torch.tensor(tokens_ahead(own, token_ranges(self.encode, text)))[places(phones, num_codes)],
+        )
+
+
+def token_ranges(encode: TextEncoder, text: str) -> list[tuple[int, int]]:
+    """First and last token (exclusive) of every word of a text."""
+    ends = np.cumsum([len(token) for token in encode.tokenizer.convert_ids_to_tokens(encode(text))])
+    # The token in which a character lies is the first that ends behind it.
+    return [
+        (int(np.searchsorted(ends, first, side="right")), int(np.searchsorted(ends, last - 1, side="right")) + 1)
+        for first, last in words.spans(text)
+    ]
+
+
+def tokens_ahead(word_of_phone: Sequence[int], ranges: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """For every phone the tokens of its word and of the next word; `NOTHING` in a silence and behind the last."""
+    nothing = (NOTHING, NOTHING)
+    found, following = [], len(ranges)
+    for word in reversed(word_of_phone):
+        is_said = word != words.NO_WORD
+        following = word + 1 if is_said else following
+        found.append([ranges[word] if is_said else nothing, ranges[following] if following < len(ranges) else nothing])
+        following = word if is_said else following
+    return found[::-1]
 
 
 def said(talker: Talker, steps: Steps) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from training.loop import Training, make_optimizers
-from training.talker.foresight import WEIGHT, Foresight
+from training.talker.foresight import Foresight
+from training.talker.guide import Guide
 from training.talker.judge import Judge
 from training.talker.layout import NOTHING
 from training.talker.model import SIZES, Talker, from_library, library_weights
@@ -18,9 +19,9 @@ from training.talker.studio import Studio, judged
 from training.workspace import Workspace
 
 NAME = "talker"
-NUM_STEPS = 2600
+NUM_STEPS = 10_000
 # A text is read once and said by two voices.
-TEXTS_PER_STEP, VOICES_PER_TEXT = 8, 2
+TEXTS_PER_STEP, VOICES_PER_TEXT = 12, 2
 # Texts of similar length among which those of a step are drawn.
 BUCKET = 48
 LEARNING_RATE = 2e-3
@@ -39,6 +40,7 @@ def run(workspace: Workspace) -> None:
         measure(workspace, studio, talker, known)
     foresight = Foresight(SIZES.hidden).to(workspace.device)
     optimizers = make_optimizers([*talker.named_parameters(), *foresight.named_parameters()], LEARNING_RATE)
+    guide = Guide(talker)
     judge = Judge(workspace, studio)
 
     def step(index: int) -> tuple[torch.Tensor, Mapping[str, float]]:
@@ -49,8 +51,14 @@ def run(workspace: Workspace) -> None:
             hidden = talker(steps.states, steps.codes, steps.positions)[is_target]
             scores, is_right = judged(talker, hidden, steps.targets[is_target])
             missed, right_next = foresight(hidden, steps.ahead[is_target])
-        figures = {"entropy": -scores.mean().item(), "top1": is_right.float().mean().item(), "next_phone": right_next}
-        return -scores.mean() + WEIGHT * missed, figures
+            astray, looks = guide.loss(steps)
+        figures = {
+            "entropy": -scores.mean().item(),
+            "top1": is_right.float().mean().item(),
+            "next_phone": right_next,
+            "looks_at_word": looks,
+        }
+        return -scores.mean() + foresight.WEIGHT * missed + Guide.WEIGHT * astray, figures
 
     def evaluate() -> Mapping[str, float]:
         workspace.save_weights(NAME, library_weights(talker))
