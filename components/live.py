@@ -25,6 +25,7 @@ LABELS = {
         "state_thinking": "Thinking",
         "state_speaking": "Speaking. Talk to interrupt.",
         "tokens": "{number} tokens heard so far",
+        "underruns": "Underruns: {number}",
         "level": "Level of your microphone",
         "camera": "Camera",
         "hands": "Hands-free",
@@ -51,6 +52,7 @@ LABELS = {
         "state_thinking": "思考中",
         "state_speaking": "正在说话，开口即可打断",
         "tokens": "已听到 {number} 个 token",
+        "underruns": "播放中断：{number}",
         "level": "麦克风音量",
         "camera": "摄像头",
         "hands": "免按键",
@@ -77,6 +79,7 @@ LABELS = {
         "state_thinking": "Думает",
         "state_speaking": "Говорит. Чтобы перебить, начните говорить.",
         "tokens": "услышано токенов: {number}",
+        "underruns": "провалов звука: {number}",
         "level": "Громкость микрофона",
         "camera": "Камера",
         "hands": "Без кнопки",
@@ -97,7 +100,8 @@ LABELS = {
 TEMPLATE = """
 <div class="live-talk" data-state="off" data-translations="{translations}">
 <div class="live-row"><button type="button" class="live-toggle" aria-pressed="false"></button>
-<span class="live-state" role="status" aria-live="polite"></span><span class="live-tokens"></span></div>
+<span class="live-state" role="status" aria-live="polite"></span><span class="live-tokens"></span>
+<span class="live-underruns"></span></div>
 <meter class="live-level" min="0" max="1" low="0.02" high="0.9" optimum="0.5" value="0"></meter>
 <button type="button" class="live-hold" data-word="hold" hidden></button>
 <div class="live-row live-choices">

@@ -323,6 +323,18 @@ def test_the_button_to_talk_is_heard_whatever_the_browser_tells(press, told):
     assert len(soundfile.read(second.files[0].path)[0]) / SAMPLE_RATE > 1.0
 
 
+def test_a_line_that_is_lost_while_a_reply_is_hushed_lets_it_go_on(speaking):
+    made, _, visitor = speaking()
+    visitor.wait("end")
+    visitor.command("played", turn=1, samples=1000)
+    visitor.say(voice(2, 0.15))
+    visitor.wait("hush", turn=1)
+    visitor.talk.pause()
+    visitor.wait("go_on", turn=1)
+    visitor.wait("state", state="speaking")
+    assert [record.state for record in made.transcript(visitor.session)] == ["done"]
+
+
 def test_stop_cuts_like_an_interruption(speaking):
     made, _, visitor = speaking()
     visitor.wait("end")

@@ -202,7 +202,7 @@ class Talk:
             case "lost":
                 self._drop_message()
                 self._detector.reset()
-                self._tell("listening")
+                self._go_on()
 
     def _take_options(self, fields: dict[str, Any]) -> None:
         timing = self._options.timing
@@ -243,10 +243,7 @@ class Talk:
                 self._end_message()
             case "false":
                 self._drop_message()
-                if self._is_hushed:
-                    self._is_hushed = False
-                    self._send(write_json("go_on", turn=self._playing))
-                self._tell("speaking" if self._playing is not None else "listening")
+                self._go_on()
 
     def _end_message(self) -> None:
         if self._is_hushed and self._is_meant:
@@ -365,6 +362,13 @@ class Talk:
         """Asks the browser to be silent for a moment, and to tell where."""
         self._is_hushed, self._hushed_at = True, None
         self._send(write_json("hush", turn=self._playing))
+
+    def _go_on(self) -> None:
+        """It was no message: a reply that was hushed is played on."""
+        if self._is_hushed:
+            self._is_hushed = False
+            self._send(write_json("go_on", turn=self._playing))
+        self._tell("speaking" if self._playing is not None else "listening")
 
     def _interrupt(self) -> None:
         """Ends the reply that is being played, cut to what was heard; waits for that figure where it is on its way."""

@@ -14,11 +14,14 @@ class LiveTalk {
     this.box = find('talk');
     this.words = JSON.parse(this.box.dataset.translations);
     this.parts = Object.fromEntries(
-      ['toggle', 'state', 'level', 'tokens', 'camera', 'hold', 'hands', 'silence', 'hint', 'video', 'shots', 'echo', 'noise', 'gain', 'error']
+      ['toggle', 'state', 'level', 'tokens', 'underruns', 'camera', 'hold', 'hands', 'silence', 'hint', 'video', 'shots', 'echo', 'noise', 'gain', 'error']
         .map((name) => [name, find(name)]));
-    this.stats = { pieces: 0, pictures: 0, turns: 0, cuts: 0, retries: 0 };
+    this.stats = { pieces: 0, pictures: 0, turns: 0, cuts: 0, hushes: 0, retries: 0 };
     this.state = 'off';
     this.wanted = false;
+    this.turn = null; // the newest
+    this.hushed = null; // the turn whose speech waits whether somebody means to interrupt it
+    this.underruns = new Map(); // of each turn
     this.microphone = new LiveMicrophone({
       onPiece: (piece) => this.sendSound(piece),
       onLevel: (level) => { this.parts.level.value = level; },
@@ -48,6 +51,7 @@ class LiveTalk {
   // -- on and off
 
   async start() {
+    this.hangUp();
     this.wanted = true;
     this.stats.retries = 0;
     this.complain('');
@@ -63,14 +67,30 @@ class LiveTalk {
     trigger('ticket', {});
   }
 
+  // Microphone and camera fall silent at once; a reply that is on its way is still heard to its end.
   stop() {
     this.wanted = false;
     this.microphone.stop();
     this.camera.stop();
-    if (this.socket) this.socket.close(1000);
-    this.socket = null;
+    this.box.classList.remove('with-camera');
     this.parts.level.value = 0;
+    this.showTokens(0);
+    if (this.state !== 'thinking' && this.state !== 'speaking') this.hangUp();
     this.show('off');
+  }
+
+  hangUp() {
+    const { socket } = this;
+    this.socket = null;
+    this.release();
+    if (this.turn !== null && window.omniPlayer) window.omniPlayer.receiveLive({ turn: this.turn, end: true });
+    if (socket) socket.close(1000);
+  }
+
+  // Nobody will tell any more whether the reply is to be silent.
+  release() {
+    if (this.hushed !== null && window.omniPlayer) window.omniPlayer.hold(this.hushed, false);
+    this.hushed = null;
   }
 
   openMicrophone() {
@@ -107,14 +127,17 @@ class LiveTalk {
     url.search = new URLSearchParams({ ticket });
     const socket = new WebSocket(url);
     socket.binaryType = 'arraybuffer';
+    this.socket = socket;
     this.openedAt = performance.now();
-    socket.onopen = () => { this.socket = socket; this.sendOptions(); };
+    socket.onopen = () => this.sendOptions();
     socket.onmessage = ({ data }) => (typeof data === 'string' ? this.onEvent(JSON.parse(data)) : this.onSpeech(data));
     socket.onclose = (event) => this.onClosed(socket, event);
   }
 
   onClosed(socket, { code, reason }) {
-    if (this.socket === socket) this.socket = null;
+    if (this.socket !== socket) return;
+    this.socket = null;
+    this.release();
     if (!this.wanted) return;
     if (code === 4001 || code === 4400) {
       this.complain('', reason);
@@ -145,13 +168,14 @@ class LiveTalk {
   }
 
   sendBinary(kind, bytes) {
-    if (!this.isOpen) return;
+    if (!this.isOpen) return false;
     const message = new Uint8Array(8 + bytes.byteLength);
     const view = new DataView(message.buffer);
     view.setUint8(0, kind);
     view.setUint32(4, Math.max(0, Math.round(performance.now() - this.openedAt)), true);
     message.set(new Uint8Array(bytes), 8);
     this.socket.send(message);
+    return true;
   }
 
   sendSound(piece) {
@@ -160,7 +184,7 @@ class LiveTalk {
   }
 
   async sendPicture(blob) {
-    this.sendBinary(PICTURE, await blob.arrayBuffer());
+    if (!this.sendBinary(PICTURE, await blob.arrayBuffer())) return;
     this.stats.pictures++;
     const image = document.createElement('img');
     image.src = URL.createObjectURL(blob);
@@ -174,25 +198,37 @@ class LiveTalk {
 
   onEvent(event) {
     const player = window.omniPlayer;
-    if (event.type === 'ready') this.stats.retries = 0;
-    else if (event.type === 'state') this.show(event.state);
+    if (event.type === 'ready') {
+      this.stats.retries = 0;
+      // What was played while the line was lost.
+      if (this.played) this.tellPlayed(this.played);
+    }
+    else if (event.type === 'state') this.onState(event.state);
     else if (event.type === 'fed') this.showTokens(event.tokens);
     else if (event.type === 'turn') {
       this.stats.turns++;
+      this.turn = event.turn;
       this.showTokens(0);
       if (player) player.markSubmit();
       trigger('turn', { turn: event.turn });
     } else if (event.type === 'end') {
       if (event.how === 'done' && player) player.receiveLive({ turn: event.turn, end: true });
     } else if (event.type === 'hush') {
+      this.stats.hushes++;
+      this.hushed = event.turn;
       if (player) player.hold(event.turn, true);
-    } else if (event.type === 'go_on') {
-      if (player) player.hold(event.turn, false);
-    } else if (event.type === 'cut') {
+    } else if (event.type === 'go_on') this.release();
+    else if (event.type === 'cut') {
       this.stats.cuts++;
+      this.hushed = null;
       if (player) player.stopLive(event.turn);
       trigger('cut', { turn: event.turn });
     } else if (event.type === 'error') this.complain('', event.message);
+  }
+
+  onState(state) {
+    if (this.wanted) this.show(state);
+    else if (state === 'listening') this.hangUp();
   }
 
   onSpeech(data) {
@@ -204,7 +240,11 @@ class LiveTalk {
     if (window.omniPlayer) window.omniPlayer.receiveLive(packet);
   }
 
-  tellPlayed({ turn, samples, kind }) {
+  tellPlayed(played) {
+    this.played = played;
+    const { turn, samples, underruns, kind } = played;
+    this.underruns.set(turn, underruns);
+    this.showUnderruns();
     if (kind === 'held') this.command('hushed', { turn, samples });
     else this.command('played', { turn, samples, is_playing: kind !== 'final' });
   }
@@ -231,12 +271,18 @@ class LiveTalk {
     this.parts.tokens.textContent = number ? words.tokens.replace('{number}', number) : '';
   }
 
+  showUnderruns() {
+    const number = [...this.underruns.values()].reduce((sum, one) => sum + one, 0);
+    this.parts.underruns.textContent = this.words[this.language()].underruns.replace('{number}', number);
+  }
+
   complain(key, words) {
     this.parts.error.textContent = words || (key && this.words[this.language()][key]) || '';
   }
 
   dispose() {
     this.stop();
+    this.hangUp();
     window.removeEventListener('omniplayed', this.onPlayed);
   }
 }
