@@ -42,18 +42,23 @@ class Conversation:
         """The messages of a turn that is over. A failed one left nothing in the conversation, so it has none."""
         if record.state == "failed":
             return []
-        notes = [self._stopped(record)] if record.state == "interrupted" else []
-        if record.state == "done" and not record.reply_text.strip():
-            notes.append(self.texts("reply_empty"))
-        if record.timings.get("text_end") == "length":
-            notes.append(self.texts("reply_length"))
-        if record.timings.get("speech_end") == "bound":
-            notes.append(self.texts("speech_bound"))
+        notes = self._notes(record)
         footer = "".join(f'<p class="reply-note">{html.escape(note)}</p>' for note in notes)
         if record.wav is not None:
             footer += self._speech(record)
         footer += summary_html(record.timings, self.texts)
         return [self._sent(record.user_text, record.files), _reply(record.reply_text, footer)]
+
+    def _notes(self, record: TurnRecord) -> list[str]:
+        """What is to be said of how a reply ended."""
+        if record.state == "interrupted":
+            return [self._stopped(record)]
+        notes = [] if record.reply_text.strip() else [self.texts("reply_empty")]
+        if record.timings.get("text_end") == "length":
+            notes.append(self.texts("reply_length"))
+        if record.timings.get("speech_end") == "bound":
+            notes.append(self.texts("speech_bound"))
+        return notes
 
     def _stopped(self, record: TurnRecord) -> str:
         """Where a reply ends that was stopped: where it was cut to what was heard, that is an estimate."""

@@ -84,6 +84,13 @@ def test_a_reply_that_was_stopped_says_how_it_was_cut(language: str, timings: di
     assert texts(key) in shown(Conversation(texts).finished(record)[1])
 
 
+@pytest.mark.parametrize(("state", "is_said"), [("done", True), ("interrupted", False)])
+def test_a_limit_is_blamed_only_for_an_end_that_it_made(state: str, is_said: bool):
+    record = TurnRecord(1, "hi", (), "Fine.", None, state, "", "", {"text_end": "length", "speech_end": "bound"})
+    reply = shown(Conversation(EN).finished(record)[1])
+    assert (EN("reply_length") in reply, EN("speech_bound") in reply) == (is_said, is_said)
+
+
 def test_a_failed_turn_leaves_no_text_and_says_why():
     view = fold_all((*TURN, TurnFailed(1, 0.8, "Try again.", "internal")))
     assert (view.state, view.text, view.message, view.code) == ("failed", "", "Try again.", "internal")

@@ -129,7 +129,10 @@ class LiveTalk {
     socket.binaryType = 'arraybuffer';
     this.socket = socket;
     this.openedAt = performance.now();
-    socket.onopen = () => this.sendOptions();
+    socket.onopen = () => {
+      this.sendOptions();
+      this.camera.shoot(); // whoever speaks at once is seen too
+    };
     socket.onmessage = ({ data }) => (typeof data === 'string' ? this.onEvent(JSON.parse(data)) : this.onSpeech(data));
     socket.onclose = (event) => this.onClosed(socket, event);
   }
