@@ -178,7 +178,10 @@ def _fill(model: Qwen2_5OmniForConditionalGeneration, tokenizer: PreTrainedToken
 
 
 def spec_7b(
-    model: Qwen2_5OmniForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, attention: str = "sdpa"
+    model: Qwen2_5OmniForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    attention: str = "sdpa",
+    name: str = "random-7B",
 ) -> ModelSpec:
     """What a loader would read from the published checkpoint's preprocessor files, without needing them."""
     vision = VisionRules(
@@ -196,7 +199,7 @@ def spec_7b(
     return model_spec(
         model,
         tokenizer,
-        name="random-7B",
+        name=name,
         attention=attention,
         media=MediaRules(16_000, vision),
         mel=MelRules(num_mel_bins=128, sample_rate=16_000, n_fft=400, hop=160, block_frames=200),

@@ -29,13 +29,15 @@ class Subject:
     device: torch.device
 
 
-def load_subject(checkpoint: str | None, geometry: str, device: torch.device) -> Subject:
+def load_subject(
+    checkpoint: str | None, geometry: str, device: torch.device, dtype: torch.dtype | None = None
+) -> Subject:
     """A checkpoint's folder or hub id, else random weights of a geometry: "tiny", or "200m" and "7b", made on the
     device."""
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
     if checkpoint is None and geometry in BUILDERS:
         model, tokenizer = BUILDERS[geometry](device, dtype), build_tokenizer()
-        return _subject(model, tokenizer, spec_7b(model, tokenizer), device)
+        return _subject(model, tokenizer, spec_7b(model, tokenizer, name=f"random-{geometry}"), device)
     if checkpoint is None:
         with tempfile.TemporaryDirectory() as folder:
             write_tiny_checkpoint(Path(folder) / "tiny")

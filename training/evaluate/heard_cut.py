@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
         finally:
             subject.close()
     print_table(result)
-    print(json.dumps({"checkpoint": str(args.checkpoint), "replies": len(texts)} | result))
+    print(json.dumps({"folder": str(args.checkpoint), "replies": len(texts)} | result))
 
 
 def _measure(title: str, texts: Sequence[str], speech_of: Callable, keeper: Keeper, judge: Recognizer) -> dict:
