@@ -178,7 +178,8 @@ class SpeechRing {
       return 0;
     }
     if (reply.held && !reply.stopping && this.gain < 1e-9) return this.tellHeld(reply, frame);
-    if (reply.stopping || reply.held) this.gain -= 1 / this.stopFade;
+    // Where less is queued than the fade takes, it is over with the last sample.
+    if (reply.stopping || reply.held) this.gain -= Math.max(1 / this.stopFade, this.gain / reply.queued);
     else if (reply.queued <= this.fade) this.gain -= 1 / this.fade;
     else this.gain += 1 / this.fade;
     this.gain = Math.min(1, Math.max(0, this.gain));

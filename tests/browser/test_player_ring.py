@@ -89,6 +89,17 @@ def test_a_stop_leaves_no_more_than_ten_milliseconds(lab: Page) -> None:
     assert wave[5 * 128 - 1] == 0.5 and not any(wave[5 * 128 + STOP_FADE :])
 
 
+@pytest.mark.parametrize("order", ["stop", "hold"])
+@pytest.mark.parametrize("num_left", [1, 40, 71, 72, 73, 100, 239, 240, 241])
+def test_a_fade_that_finds_less_queued_than_it_takes_ends_with_the_last_sample(
+    lab: Page, order: str, num_left: int
+) -> None:
+    silence = stop(1) if order == "stop" else hold(1)
+    wave, _ = drive(lab, [(0, begin(1)), (0, push(1, 5 * 128 + num_left)), (5, silence)])
+    assert_smooth(wave)
+    assert not any(wave[5 * 128 + num_left :])
+
+
 def test_a_stop_before_the_first_sound_leaves_silence(lab: Page) -> None:
     wave, facts = drive(lab, [(0, begin(1)), (1, stop(1)), (2, push(1, 500)), (3, begin(1)), (3, push(1, 500))])
     assert kinds(facts) == ["final:stopped"]
