@@ -18,6 +18,7 @@ from training.speech.reply_voices import SAMPLE_RATE, VOICES
 from training.talker.layout import SPEAKER_TOKENS
 from training.talker.model import NUM_CODEC_IDS, SIZES
 from training.talker.quiet import quiet
+from training.talker.sound import GUIDANCE, ODE_POINTS
 from training.thinker.config import library_config as thinker_config
 from training.tokenizer import load as load_tokenizer
 from training.workspace import DEFAULT_FOLDER, Workspace
@@ -52,8 +53,8 @@ GENERATION = {
     "talker_top_k": 40,
     "talker_top_p": 0.8,
     "talker_repetition_penalty": 1.0,
-    "token2wav_num_steps": 4,
-    "token2wav_guidance_scale": 0.0,
+    "token2wav_num_steps": ODE_POINTS,
+    "token2wav_guidance_scale": GUIDANCE,
 }
 
 

@@ -17,7 +17,7 @@ from training.evaluate.recognizer import Recognizer, words_of
 from training.evaluate.subject import Subject
 from training.workspace import DEFAULT_FOLDER
 
-VOCODER = ((2, 0.0), (3, 0.0), (4, 0.0), (6, 0.0), (10, 0.0), (3, 0.5), (4, 0.5), (6, 0.5))
+VOCODER = ((2, 0.0), (4, 0.0), (10, 0.0), (2, 0.5), (3, 0.5), (4, 0.5), (3, 1.0))
 # Temperature, top k, top p, repetition penalty; the first as `generate()` has it.
 DRAWN = ((0.9, 40, 0.8, 1.05), (0.9, 40, 0.8, 1.0), (0.6, 40, 0.8, 1.0))
 

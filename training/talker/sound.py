@@ -11,8 +11,9 @@ from training.speech.reply_voices import SAMPLE_RATE
 from training.speech.vocoder import load_vocoder
 from training.workspace import Workspace
 
-# Points of the solver; more hardly help (two are enough to rank).
-ODE_POINTS = 2
+# As shipped: of 72 held-out recordings, whose words are understood to 0.89, codes alone give 0.84 with four points and
+# no guidance, 0.83 with ten, 0.87 with three and guidance, which cost an eighth more.
+ODE_POINTS, GUIDANCE = 3, 0.5
 # The DiT works in blocks of 12 codes.
 MIN_CODES = 12
 
@@ -32,7 +33,7 @@ class Loudspeaker:
         number = max(MIN_CODES, len(codes))
         padded = torch.cat([codes, codes[-1:].expand(number - len(codes))]) if len(codes) else codes.new_ones(number)
         torch.manual_seed(seed)
-        mel = self._flow.sample(cond, reference, padded[None], num_steps=ODE_POINTS, guidance_scale=0.0)
+        mel = self._flow.sample(cond, reference, padded[None], num_steps=ODE_POINTS, guidance_scale=GUIDANCE)
         return self._vocoder(mel).float().cpu().numpy().reshape(-1)[: 480 * max(1, len(codes))]
 
 
