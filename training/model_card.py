@@ -100,19 +100,22 @@ University). The special tokens and the chat template follow Qwen2.5-Omni (Apach
 """
 
 
-# Below this share of the original voice's words a reply cannot be followed by ear.
-FOLLOWED = 0.6
-MUMBLES = """**An early version.** Its text is mostly right when it is asked in writing, its ears and eyes err often,
-and its speech has rhythm and voice but cannot be followed by ear yet: read the figures.
+# Below these figures a part errs too often to be relied on within its small world.
+WEAK = {"spoken": (0.8, "its ears"), "image": (0.8, "its eyes"), "speech_vs_ceiling": (0.8, "its speech")}
 
-"""
+
+def early(figures: dict[str, Any]) -> str:
+    """A warning that names the weak parts; empty when there are none."""
+    weak = [part for key, (least, part) in WEAK.items() if figures.get(key, 1.0) < least]
+    if not weak:
+        return ""
+    return f"**An early version.** What errs often: {' and '.join(weak)}. Read the figures.\n\n"
 
 
 def write(folder: Path, voices: tuple[str, ...], figures: dict[str, Any] | None) -> None:
     """README.md and LICENSE; without figures the table says that they are not measured yet."""
     names = ", ".join(voices)
-    mumbles = figures is not None and figures.get("speech_vs_ceiling", 1.0) < FOLLOWED
-    text = HEAD.format(voices=names, early=MUMBLES if mumbles else "") + table(figures) + TAIL.format(voice=voices[0])
+    text = HEAD.format(voices=names, early=early(figures or {})) + table(figures) + TAIL.format(voice=voices[0])
     (folder / "README.md").write_text(text, encoding="utf-8")
     (folder / "LICENSE").write_text(LICENSE, encoding="utf-8")
 
