@@ -19,7 +19,7 @@ from training.talker.studio import Studio, judged
 from training.workspace import Workspace
 
 NAME = "talker"
-NUM_STEPS = 10_000
+NUM_STEPS = 12_500
 # A text is read once and said by two voices.
 TEXTS_PER_STEP, VOICES_PER_TEXT = 12, 2
 # Texts of similar length among which those of a step are drawn.
