@@ -1,5 +1,6 @@
 """The speaking half's training: own forward passes against the library's, codec, recordings, held-out texts."""
 
+import json
 import shutil
 
 import numpy as np
@@ -20,7 +21,7 @@ from training.speech.phones import NO_PHONE, PLACE, places, said
 from training.speech.reply_voices import SAMPLE_RATE, SAMPLES_PER_CODE, VOICES, Phone, finish, recite
 from training.speech.vocoder import forward, new_vocoder
 from training.speech.voices_out import Recordings, record
-from training.speech.words import NO_WORD, align, pronounce, spans
+from training.speech.words import NO_WORD, align, pronounce, spans, write
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 50])
@@ -137,6 +138,14 @@ def test_every_word_is_pronounced_alone_also_an_abbreviation() -> None:
     found = pronounce(["the", "twelve", "mr", "don't"])
     assert found["twelve"] == "t w eh l v".split() and found["don't"] == "d ow n t".split()
     assert found["mr"] == "m ih s t er".split()
+
+
+@pytest.mark.skipif(not shutil.which("flite"), reason="the package flite is not installed")
+def test_new_texts_add_their_words_to_the_pronunciations_that_are_there(tmp_path) -> None:
+    path = tmp_path / "pronunciations.json"
+    path.write_text('{"the": ["dh", "iy"]}')
+    write(path, ["The cat."])
+    assert json.loads(path.read_text()) == {"the": ["dh", "iy"], "cat": ["k", "ae", "t"]}
 
 
 def test_recorded_speech_is_trimmed_level_and_whole_codes_long() -> None:

@@ -62,8 +62,11 @@ def load_recordings(workspace: Workspace) -> Recordings:
 
 
 def load_pronunciations(workspace: Workspace) -> dict[str, list[str]]:
-    """Phones of every word of the recordings, said alone."""
-    return json.loads((workspace.folder / NAME / PRONUNCIATIONS).read_text())
+    """Phones of every word of the recordings, said alone. Raises FileNotFoundError naming the stage to run first."""
+    path = workspace.folder / NAME / PRONUNCIATIONS
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: run the stage {NAME!r} first")
+    return json.loads(path.read_text())
 
 
 def run(workspace: Workspace) -> None:

@@ -48,9 +48,11 @@ def _phones(text: str) -> list[list[str]]:
 
 
 def write(path: Path, texts: Iterable[str]) -> None:
-    """Pronunciations of all words of `texts`; a file that is there stays as it is."""
-    if not path.exists():
-        path.write_text(json.dumps(pronounce({word for text in texts for word in words_of(text)})))
+    """Pronunciations of all words of `texts`; those that are there stay as they are."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    new = {word for text in texts for word in words_of(text)} - known.keys()
+    if new:
+        path.write_text(json.dumps(known | pronounce(new)))
 
 
 def align(phones: Sequence[str], words: Sequence[Sequence[str]]) -> list[int]:
