@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from app.media.image import fitted_size
-from training.domain.split import Split
+from training.domain.split import Split, is_held_out
+from training.domain.words import COLOURS, SHAPES
 from training.scenes import clips, drawing, questions
 from training.scenes.clips import clip, draw_story
 from training.scenes.grids import CLIP_GRIDS, CLIP_TOKENS, PICTURE_GRIDS, PICTURE_TOKENS, TOKEN_SIDE, fitted_grid
 from training.scenes.pictures import draw_scene, picture
-from training.scenes.things import HELD_OUT_PAIRS, Thing
+from training.scenes.things import Scene, Thing
 
-HELD_OUT_NAMES = [f"{colour} {shape}" for colour, shape in HELD_OUT_PAIRS]
 SPOKEN = re.compile(r"[a-z]+( [a-z]+)*")
 WRITTEN = re.compile(r"[A-Z][A-Za-z]*(,? [A-Za-z]+)*\.")
 
@@ -52,23 +52,34 @@ def test_a_seed_gives_the_same_picture_and_the_same_clip() -> None:
     assert one.reply == two.reply and (one.frames == two.frames).all()
 
 
-def test_training_never_shows_or_tells_a_held_out_pair() -> None:
+def test_training_never_shows_a_held_out_composition_and_a_test_shows_nothing_else() -> None:
     generator = random.Random(4)
-    for _ in range(400):
-        scene, answer = draw_scene(generator, "train", questions.draw_kind(generator), 1.5)
-        story, told = draw_story(generator, "train", clips.draw_kind(generator), 1.5)
-        seen = [*scene.things, *(thing for things in story.frames for thing in things)]
-        assert not questions.shows_held_out(seen), seen
-        assert not any(name in text for name in HELD_OUT_NAMES for text in (*answer, *told)), (answer, told)
+    for split, number in (("train", 400), ("test", 200)):
+        for _ in range(number):
+            scene, answer = draw_scene(generator, split, questions.draw_kind(generator), 1.5)
+            assert scene.key is None or is_held_out(scene.key) == (split == "test"), (scene, answer)
+            story, told = draw_story(generator, split, clips.draw_kind(generator), 1.5)
+            assert is_held_out(story.key) == (split == "test"), (story.key, told)
+            shown = picture(generator, split, camera=True)
+            assert shown.scene.key is None or is_held_out(shown.scene.key) == (split == "test"), shown
 
 
-def test_every_test_picture_with_shapes_and_every_test_clip_shows_a_held_out_pair() -> None:
-    generator = random.Random(5)
-    for _ in range(200):
-        scene, answer = draw_scene(generator, "test", questions.draw_kind(generator), 1.5)
-        assert not scene.shapes or questions.shows_held_out(scene.things), answer
-        story, told = draw_story(generator, "test", clips.draw_kind(generator), 1.5)
-        assert questions.shows_held_out(story.frames[0] or story.frames[-1]), told
+def test_only_sheets_and_single_digits_are_no_compositions() -> None:
+    def at(colour: str, shape: str, x: float = 0.2, y: float = 0.9) -> Thing:
+        return Thing(colour, shape, x, y, 0.1)
+
+    assert Scene((at("red", "circle"),)).key == "red circle left bottom"
+    assert Scene((at("red", "star", 0.5, 0.5), at("blue", "star"))).key == "blue star, red star"
+    assert Scene((at("red", "star", 0.5, 0.5), at("red", "star"))).key == "2 red star"
+    assert Scene((at("red", "7"), at("red", "3", 0.4)), text="73").key == "number 73"
+    assert Scene((at("red", "7"),), text="7").key is None
+    assert Scene((at("red", "sheet"),)).key is None
+
+
+def test_training_shows_every_shape_in_every_colour() -> None:
+    generator, seen = random.Random(5), set()
+    while len(seen) < len(COLOURS) * len(SHAPES):
+        seen |= {thing.pair for thing in draw_scene(generator, "train", "where", 1.5)[0].shapes}
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -84,7 +95,7 @@ def test_more_can_be_asked_about_what_was_shown() -> None:
     for camera in (False, True):
         for _ in range(30):
             shown = picture(generator, "train", camera=camera)
-            kind, question, reply = questions.another(generator, "train", shown.scene)
+            kind, question, reply = questions.another(generator, shown.scene)
             assert kind in questions.KINDS and SPOKEN.fullmatch(question) and WRITTEN.fullmatch(reply)
             assert WRITTEN.fullmatch(questions.shown_before(shown))
     assert WRITTEN.fullmatch(clips.shown_before(clip(generator, "train", camera=True)))
@@ -163,3 +174,17 @@ def test_a_seed_draws_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     }
     assert len(drawn) == 1, drawn
+
+
+def test_more_can_be_asked_about_a_clip_and_only_what_has_one_answer() -> None:
+    generator = random.Random(11)
+    orders = 0
+    for _ in range(300):
+        story, _ = draw_story(generator, "train", clips.draw_kind(generator), 1.5)
+        kind, question, reply = clips.another(generator, story)
+        assert SPOKEN.fullmatch(question) and WRITTEN.fullmatch(reply), (question, reply)
+        if kind == "order":
+            orders += 1
+            gap = story.at / clips.FPS - story.word_start_s
+            assert abs(gap) >= 1.0 and ("change" in reply) == (gap < 0), (story, reply)
+    assert orders > 0

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from training.domain.split import Split
+from training.domain.split import Split, belongs
 from training.domain.unknown import UNKNOWN
 from training.domain.words import COLOURS, SOUND_WORDS, number_words, with_article, written
 from training.scenes import drawing
 from training.scenes.camera import film
 from training.scenes.grids import CLIP_GRIDS, TOKEN_SIDE, Grid, draw_aspect, draw_grid
-from training.scenes.things import BEEP, HELD_OUT_PAIRS, Clip, Thing, draw_pair, other_pair
+from training.scenes.things import BEEP, Clip, Scene, Thing, draw_pair, other_pair
 
 FPS = 2
 _NUM_FRAMES = ((8, 0.76), (4, 0.12), (12, 0.12))
@@ -24,6 +24,7 @@ _WORD_S = 0.7
 # Between a word's end and the change, or the change and a word's start.
 _APART_S = 1.0
 _BEEP_SHARE = 0.2
+_NUM_OTHERS = 3
 
 _STILL, _MOVE, _CHANGE, _APPEAR, _DISAPPEAR, _BLINK, _JUMP = (
     "still",
@@ -53,8 +54,24 @@ class Story:
     word_start_s: float = 0.0
 
     @property
+    def key(self) -> str:
+        """The composition, for `training.domain.split`: `red circle move left`, `red circle change blue`, `red circle
+        blink 2`, `appear red circle left top`."""
+        if self.event in (_STILL, _APPEAR, _DISAPPEAR):
+            return f"{self.event} {Scene((self.main,)).key}"
+        return f"{self.main.name} {self.event} {self.motion or self.to or self.times}"
+
+    @property
     def duration_s(self) -> float:
         return len(self.frames) / FPS
+
+    @property
+    def has_order(self) -> bool:
+        """Whether everybody would say the same of what came first, the sound or the change."""
+        if self.to is None or self.word is None:
+            return False
+        gap_s = self.at / FPS - self.word_start_s
+        return gap_s >= _WORD_S + _APART_S or gap_s <= -_APART_S
 
     @property
     def pairs(self) -> tuple[tuple[Thing, ...], ...]:
@@ -108,7 +125,10 @@ def clip(
     frames = (
         film(generator, split, story.frames, grid, aspect) if camera else render(generator, split, story, grid, aspect)
     )
-    return Clip(kind, frames, question, reply, story.word, story.word_start_s, story.pairs, story.motion, aspect)
+    others = tuple(another(generator, story) for _ in range(_NUM_OTHERS))
+    return Clip(
+        kind, frames, question, reply, story.word, story.word_start_s, story.pairs, story.motion, aspect, others
+    )
 
 
 def draw_kind(generator: random.Random) -> str:
@@ -119,10 +139,27 @@ def draw_story(generator: random.Random, split: Split, kind: str, aspect: float)
     """A story of this kind, and the question with its reply."""
     _, events, asker = KINDS[kind]
     event = generator.choice(events)
-    num_frames = 8 if kind == "order" else generator.choices(*zip(*_NUM_FRAMES))[0]
-    story = _told(generator, split, event, num_frames, aspect, bystander=kind == "move" and generator.random() < 0.25)
+    while True:
+        num_frames = 8 if kind == "order" else generator.choices(*zip(*_NUM_FRAMES))[0]
+        bystander = kind == "move" and generator.random() < 0.25
+        story = _told(generator, event, num_frames, aspect, bystander=bystander)
+        if belongs(story.key, split):
+            break
     story = _with_sound(generator, story, kind)
     return story, asker(generator, story)
+
+
+def another(generator: random.Random, story: Story) -> tuple[str, str, str]:
+    """Kind, question and reply of one more question about what was shown already."""
+    while True:
+        kind = draw_kind(generator)
+        _, events, asker = KINDS[kind]
+        if story.event not in events or kind == "order" and not story.has_order:
+            continue
+        # What is seen is told of one thing.
+        if kind in ("see", "see_hear") and len(story.frames[0]) > 1:
+            continue
+        return kind, *asker(generator, story)
 
 
 def render(generator: random.Random, split: Split, story: Story, grid: Grid, aspect: float) -> np.ndarray:
@@ -159,10 +196,8 @@ def story_shown_before(pairs: tuple[tuple[Thing, ...], ...], motion: str | None)
     return f"You showed me {with_article(first.name)}{_moving(motion)}."
 
 
-def _told(
-    generator: random.Random, split: Split, event: str, num_frames: int, aspect: float, *, bystander: bool
-) -> Story:
-    colour, shape = draw_pair(generator, split, held_out=split == "test")
+def _told(generator: random.Random, event: str, num_frames: int, aspect: float, *, bystander: bool) -> Story:
+    colour, shape = draw_pair(generator)
     short = min(1.0, aspect)
     size = generator.uniform(0.14, 0.22)
     half_x, half_y = 1.2 * size * short / aspect, 1.2 * size * short
@@ -170,10 +205,10 @@ def _told(
     main = Thing(colour, shape, x, y, size)
     visible = [True] * num_frames
     if event == _MOVE:
-        return _moved(generator, split, main, num_frames, aspect, bystander)
+        return _moved(generator, main, num_frames, aspect, bystander)
     if event == _CHANGE:
         at = generator.randint(2, num_frames - 2)
-        to = _new_colour(generator, split, main)
+        to = generator.choice([colour for colour in COLOURS if colour != main.colour])
         frames = tuple((main if index < at else replace(main, colour=to),) for index in range(num_frames))
         return Story(event, main, frames, at=at, to=to)
     if event in (_APPEAR, _DISAPPEAR):
@@ -193,9 +228,7 @@ def _told(
     return Story(event, main, ((main,),) * num_frames)
 
 
-def _moved(
-    generator: random.Random, split: Split, main: Thing, num_frames: int, aspect: float, bystander: bool
-) -> Story:
+def _moved(generator: random.Random, main: Thing, num_frames: int, aspect: float, bystander: bool) -> Story:
     motion = generator.choice(list(_DIRECTIONS))
     across, down = _DIRECTIONS[motion]
     short = min(1.0, aspect)
@@ -211,17 +244,17 @@ def _moved(
     else:
         states = [replace(main, y=float(place)) for place in places]
     frames = tuple((state,) for state in states)
-    other = _bystander(generator, split, main, states, aspect) if bystander else None
+    other = _bystander(generator, main, states, aspect) if bystander else None
     if other is not None:
         frames = tuple((*things, other) for things in frames)
     return Story(_MOVE, main, frames, motion=motion)
 
 
-def _bystander(generator: random.Random, split: Split, main: Thing, states: list[Thing], aspect: float) -> Thing | None:
+def _bystander(generator: random.Random, main: Thing, states: list[Thing], aspect: float) -> Thing | None:
     """Another shape that stays beside the way, None where there is no room."""
     short = min(1.0, aspect)
     for _ in range(20):
-        colour, shape = other_pair(generator, split, main.pair)
+        colour, shape = other_pair(generator, main.pair)
         size = generator.uniform(0.13, 0.18)
         half_x, half_y = 1.2 * size * short / aspect, 1.2 * size * short
         x, y = generator.uniform(half_x, 1 - half_x), generator.uniform(half_y, 1 - half_y)
@@ -229,15 +262,6 @@ def _bystander(generator: random.Random, split: Split, main: Thing, states: list
         if shape != main.shape and gap > 1.25 * (size + main.size) * short:
             return Thing(colour, shape, x, y, size)
     return None
-
-
-def _new_colour(generator: random.Random, split: Split, thing: Thing) -> str:
-    allowed = [
-        colour
-        for colour in COLOURS
-        if colour != thing.colour and (split == "test" or (colour, thing.shape) not in HELD_OUT_PAIRS)
-    ]
-    return generator.choice(allowed)
 
 
 def _moments(generator: random.Random, num_frames: int) -> set[int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.domain.split import Split
+from training.domain.split import Split, belongs
 from training.domain.words import COLOURS
 from training.scenes import drawing, questions
 from training.scenes.camera import Shot, draw_shot, photograph, seen
@@ -46,10 +46,10 @@ def picture(
 def draw_scene(generator: random.Random, split: Split, kind: str, aspect: float) -> tuple[Scene, questions.Answer]:
     """A scene that allows a question of this kind, and the question with its reply."""
     while True:
-        scene = _laid_out(generator, kind, _content(generator, split, kind), aspect, _SIZES)
-        if scene is None:
+        scene = _laid_out(generator, kind, _content(generator, kind), aspect, _SIZES)
+        if scene is None or not belongs(scene.key, split):
             continue
-        answer = questions.ask(generator, split, scene, kind)
+        answer = questions.ask(generator, scene, kind)
         if answer is not None:
             return scene, answer
 
@@ -59,11 +59,11 @@ def draw_shot_scene(
 ) -> tuple[Scene, questions.Answer, Scene, Shot]:
     """The scene as the camera sees it, the question with its reply, what is on the paper and how that is held."""
     while True:
-        content = _content(generator, split, kind)
+        content = _content(generator, kind)
         shot = draw_shot(generator, aspect, len(content.pairs), sheet=content.sheet is not None)
         paper = _laid_out(generator, kind, content, shot.paper_aspect, _CAMERA_SIZES)
         scene = paper and seen(paper, shot, aspect)
-        if scene is None or questions.described(scene.things, scene.text) is None:
+        if scene is None or not belongs(scene.key, split) or questions.described(scene.things, scene.text) is None:
             continue
         # On the left of the sheet and of the picture, or there would be two right answers.
         if kind == "where" and shot.on_paper:
@@ -73,7 +73,7 @@ def draw_shot_scene(
             )
             if any(one != two for one, two in places):
                 continue
-        answer = questions.ask(generator, split, scene, kind)
+        answer = questions.ask(generator, scene, kind)
         if answer is not None:
             return scene, answer, paper, shot
 
@@ -118,14 +118,14 @@ class _Content:
     text: str | None = None
 
 
-def _content(generator: random.Random, split: Split, kind: str) -> _Content:
+def _content(generator: random.Random, kind: str) -> _Content:
     chance = generator.random()
     if kind == "sheet" or kind in ("describe", "unknown") and chance < 0.07:
         return _Content(sheet=generator.choice(COLOURS))
     if kind == "number" or kind in ("describe", "unknown") and chance < 0.14:
         # Ten numbers have one digit, ninety have two.
         return _Content(text=str(generator.randint(0, 9) if generator.random() < 0.2 else generator.randint(10, 99)))
-    return _Content(pairs=tuple(_pairs(generator, split, kind)))
+    return _Content(pairs=tuple(_pairs(generator, kind)))
 
 
 def _laid_out(
@@ -142,9 +142,9 @@ def _laid_out(
     return Scene(things, aspect)
 
 
-def _pairs(generator: random.Random, split: Split, kind: str) -> list[Pair]:
+def _pairs(generator: random.Random, kind: str) -> list[Pair]:
     """At most two different things, at most four of one kind."""
-    first = draw_pair(generator, split, held_out=split == "test")
+    first = draw_pair(generator)
     share_of_two, share_of_many = {
         "describe": (0.5, 0.12),
         "colour": (0.65, 0.05),
@@ -161,7 +161,7 @@ def _pairs(generator: random.Random, split: Split, kind: str) -> list[Pair]:
     if chance < share_of_many:
         return [first] * generator.randint(2, 4)
     if chance > 1 - share_of_two:
-        second = other_pair(generator, split, first)
+        second = other_pair(generator, first)
         return generator.sample([first, second], 2)
     return [first]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from training.domain.split import Split
 from training.domain.unknown import UNKNOWN
 from training.domain.words import COLOURS, SHAPES, number_words, with_article
-from training.scenes.things import HELD_OUT_PAIRS, Picture, Scene, Thing, counted, other_pair
+from training.scenes.things import Picture, Scene, Thing, counted, other_pair
 
 # As shares of the picture's width and height.
 _MIDDLE = 0.1
@@ -23,7 +23,7 @@ _CLEARLY_BIGGER = 1.45
 
 
 Answer = tuple[str, str]
-_Asker = Callable[[random.Random, Split, Scene], Answer | None]
+_Asker = Callable[[random.Random, Scene], Answer | None]
 
 _SEE = (
     "what do you see",
@@ -103,7 +103,7 @@ def place(thing: Thing, aspect: float) -> str | None:
     return None
 
 
-def _see(generator: random.Random, split: Split, scene: Scene) -> Answer | None:
+def _see(generator: random.Random, scene: Scene) -> Answer | None:
     told = described(scene.things, scene.text)
     if told is None:
         return None
@@ -112,7 +112,7 @@ def _see(generator: random.Random, split: Split, scene: Scene) -> Answer | None:
     return generator.choice(_SEE), f"I see {told}."
 
 
-def _colour(generator: random.Random, split: Split, scene: Scene) -> Answer | None:
+def _colour(generator: random.Random, scene: Scene) -> Answer | None:
     if scene.sheet is not None:
         return generator.choice(_WHICH_COLOUR), f"This is {scene.sheet.colour}."
     if not scene.shapes:
@@ -139,7 +139,7 @@ def _colour(generator: random.Random, split: Split, scene: Scene) -> Answer | No
     return generator.choice(wordings), f"The {shape} is {thing.colour}."
 
 
-def _shape(generator: random.Random, split: Split, scene: Scene) -> Answer | None:
+def _shape(generator: random.Random, scene: Scene) -> Answer | None:
     if not scene.shapes:
         return None
     thing = generator.choice(scene.shapes)
@@ -160,7 +160,7 @@ def _shape(generator: random.Random, split: Split, scene: Scene) -> Answer | Non
     return generator.choice(wordings), f"The {colour} shape is {with_article(thing.shape)}."
 
 
-def _count(generator: random.Random, split: Split, scene: Scene) -> Answer | None:
+def _count(generator: random.Random, scene: Scene) -> Answer | None:
     if not scene.shapes:
         return None
     wordings = (
@@ -173,12 +173,12 @@ def _count(generator: random.Random, split: Split, scene: Scene) -> Answer | Non
     return generator.choice(wordings), _there_are(len(scene.shapes), "shape")
 
 
-def _count_kind(generator: random.Random, split: Split, scene: Scene) -> Answer | None:
+def _count_kind(generator: random.Random, scene: Scene) -> Answer | None:
     if not scene.shapes:
         return None
     colour, shape = generator.choice(scene.shapes).pair
     if generator.random() < 0.2:
-        colour, shape = other_pair(generator, split, (colour, shape))
+        colour, shape = other_pair(generator, (colour, shape))
     chance = generator.random()
     if chance < 0.45:
         name, number = f"{colour} {shape}", sum(thing.pair == (colour, shape) for thing in scene.shapes)
@@ -190,7 +190,7 @@ def _count_kind(generator: random.Random, split: Split, scene: Scene) -> Answer 
     return generator.choice(wordings), _there_are(number, name)
 
 
-def _where(generator: random.Random, split: Split, scene: Scene) -> Answer | None:
+def _where(generator: random.Random, scene: Scene) -> Answer | None:
     if not scene.shapes:
         return None
     thing = generator.choice(scene.shapes)
@@ -209,7 +209,7 @@ def _where(generator: random.Random, split: Split, scene: Scene) -> Answer | Non
     return generator.choice(wordings), f"The {name} is {told}."
 
 
-def _side(generator: random.Random, split: Split, scene: Scene) -> Answer | None:
+def _side(generator: random.Random, scene: Scene) -> Answer | None:
     """What is on the left (right, at the top, at the bottom): of two things that stand apart that way."""
     if len({thing.pair for thing in scene.shapes}) != 2 or len(scene.shapes) != 2:
         return None
@@ -228,7 +228,7 @@ def _side(generator: random.Random, split: Split, scene: Scene) -> Answer | None
     return generator.choice(wordings), f"The {thing.name} is {where}."
 
 
-def _bigger(generator: random.Random, split: Split, scene: Scene) -> Answer | None:
+def _bigger(generator: random.Random, scene: Scene) -> Answer | None:
     if len({thing.pair for thing in scene.shapes}) != 2 or len(scene.shapes) != 2:
         return None
     small, big = sorted(scene.shapes, key=lambda thing: thing.size)
@@ -241,12 +241,12 @@ def _bigger(generator: random.Random, split: Split, scene: Scene) -> Answer | No
     return generator.choice(wordings), f"The {small.name} is smaller."
 
 
-def _exists(generator: random.Random, split: Split, scene: Scene) -> Answer | None:
+def _exists(generator: random.Random, scene: Scene) -> Answer | None:
     if not scene.shapes:
         return None
     colour, shape = generator.choice(scene.shapes).pair
     if generator.random() < 0.5:
-        colour, shape = other_pair(generator, split, (colour, shape))
+        colour, shape = other_pair(generator, (colour, shape))
     if generator.random() < 0.3:
         name, found = shape, any(thing.shape == shape for thing in scene.shapes)
     else:
@@ -256,13 +256,13 @@ def _exists(generator: random.Random, split: Split, scene: Scene) -> Answer | No
     return generator.choice(wordings), f"Yes, there is {one}." if found else f"No, there is no {name}."
 
 
-def _number(generator: random.Random, split: Split, scene: Scene) -> Answer | None:
+def _number(generator: random.Random, scene: Scene) -> Answer | None:
     if scene.text is None:
         return None
     return generator.choice(_NUMBER), f"The number is {number_words(int(scene.text))}."
 
 
-def _unknown(generator: random.Random, split: Split, scene: Scene) -> Answer:
+def _unknown(generator: random.Random, scene: Scene) -> Answer:
     return generator.choice(_UNKNOWN), UNKNOWN
 
 
@@ -287,16 +287,16 @@ def draw_kind(generator: random.Random) -> str:
     return generator.choices(list(KINDS), [weight for weight, _ in KINDS.values()])[0]
 
 
-def ask(generator: random.Random, split: Split, scene: Scene, kind: str) -> Answer | None:
+def ask(generator: random.Random, scene: Scene, kind: str) -> Answer | None:
     """Question and reply; None where the scene does not allow such a question."""
-    return KINDS[kind][1](generator, split, scene)
+    return KINDS[kind][1](generator, scene)
 
 
-def another(generator: random.Random, split: Split, scene: Scene) -> tuple[str, str, str]:
+def another(generator: random.Random, scene: Scene) -> tuple[str, str, str]:
     """Kind, question and reply of one more question about what was shown already."""
     while True:
         kind = draw_kind(generator)
-        answer = ask(generator, split, scene, kind)
+        answer = ask(generator, scene, kind)
         if answer is not None:
             return kind, *answer
 
@@ -327,10 +327,6 @@ def texts(generator: random.Random, split: Split, num_texts: int) -> list[Answer
             answer = generator.choice(SHOWN_BEFORE), shown
         found[answer] = None
     return list(found)
-
-
-def shows_held_out(things: Sequence[Thing]) -> bool:
-    return any(thing.pair in HELD_OUT_PAIRS for thing in things)
 
 
 def _there_are(number: int, name: str) -> str:

@@ -30,6 +30,9 @@ _BLIND_SKILLS = ("nothing_to_see",)
 # Messages of the bank that need no other turn to be answered.
 _ALONE = (*SKILLS, "tell", "recall", "heard", "asked", "again")
 MAX_SPOKEN = 4
+# Another question about the same picture or clip, up to so many turns.
+MORE_SHARE = 0.75
+MAX_ABOUT = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +92,8 @@ class Mixture:
         shown = pictures.picture(generator, self._split, grid=grid, camera=camera)
         turns = [self.aside(voice_share)] if generator.random() < 0.15 else []
         turns.append(self.shown_picture(shown, voice_share))
-        while generator.random() < 0.4 and len(turns) < 4:
-            kind, question, reply = questions.another(generator, self._split, shown.scene)
+        while generator.random() < MORE_SHARE and len(turns) < MAX_ABOUT:
+            kind, question, reply = questions.another(generator, shown.scene)
             turns.append(Turn(f"again:{kind}", (self.say(question, voice_share),), reply))
         if can_be_recalled(shown) and generator.random() < 0.3:
             turns += self.recalled(questions.shown_before(shown), voice_share)
@@ -107,6 +110,9 @@ class Mixture:
         shown = self.draw_clip(grid)
         turns = [self.aside(voice_share)] if generator.random() < 0.15 else []
         turns.append(self.shown_clip(shown, voice_share))
+        for kind, question, reply in shown.others:
+            if generator.random() < MORE_SHARE:
+                turns.append(Turn(f"again:{kind}", (self.say(question, voice_share),), reply))
         if generator.random() < 0.25:
             turns += self.recalled(clips.shown_before(shown), voice_share)
         elif generator.random() < 0.2:

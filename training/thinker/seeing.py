@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from training.domain.split import Split
 from training.loop import Training, make_optimizers
 from training.scenes.clips import clip
 from training.scenes.grids import CLIP_GRIDS, PICTURE_GRIDS, Grid, draw_grid
 from training.scenes.pictures import picture
-from training.scenes.things import COLOURS, SHAPES, Split, Thing, number_words
+from training.scenes.things import COLOURS, SHAPES, Thing, number_words
 from training.thinker.batch import look
 from training.thinker.config import ThinkerSizes, vocabulary_size
 from training.thinker.model import Thinker, weights_of

@@ -26,7 +26,7 @@ from training.workspace import Workspace
 NAME = "voices_in"
 # Clips per shard of training; another number here (or `add_shard`) adds to a bank that is there.
 NUM_FIRST = 8_000
-TRAIN_SHARDS = (16_000, 16_000)
+TRAIN_SHARDS = (16_000, 16_000, 16_000, 16_000)
 CLIPS_PER_VOICE = 2
 ESPEAK_SHARE = 0.55
 NUM_UNSEEN, NUM_TRAINED, NUM_PER_STRANGER = 1_100, 400, 100
