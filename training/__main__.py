@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from training.parallel import together
 from training.recipe import STAGES, Stage
 from training.workspace import DEFAULT_FOLDER, Workspace
 
@@ -23,6 +24,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--until", choices=names, metavar="STAGE", help="stop after this stage")
     parser.add_argument("--steps", nargs="+", type=stage_steps, default=[], metavar="STAGE=N", help="steps of a stage")
     parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--processes", type=int, default=1, help="that learn together, on a CPU: one for each core")
     parser.add_argument("--threads", type=int, default=1, help="threads of a CPU run; more than one rarely helps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--list", action="store_true", help="list the stages and what is done")
@@ -45,6 +47,14 @@ def device(text: str) -> torch.device:
     return found
 
 
+def other_process(rank: int, args: argparse.Namespace, name: str) -> None:
+    """What the others do while the first process runs a stage."""
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    workspace = Workspace(args.folder, args.device, args.seed, args.quick, dict(args.steps), rank)
+    next(stage for stage in STAGES if stage.name == name).run()(workspace)
+
+
 def done_file(workspace: Workspace, stage: Stage) -> Path:
     return workspace.folder / stage.name / "done.json"
 
@@ -64,7 +74,9 @@ def main(arguments: list[str] | None = None) -> None:
         torch.manual_seed(args.seed)
         started = time.monotonic()
         try:
-            stage.run()(workspace)
+            num_processes = args.processes if stage.learns_together else 1
+            with together(num_processes, other_process, args, stage.name):
+                stage.run()(workspace)
         except FileNotFoundError as error:
             sys.exit(f"{stage.name}: {error}")
         workspace.stage(stage.name)

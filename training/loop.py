@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from training.parallel import Finished, agree, average_gradients, is_alone
 from training.workspace import Workspace
 
 WARM_UP_STEPS = 50
@@ -78,12 +79,20 @@ class Training:
         self._base_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
 
     def run(self, step: Callable[[int], tuple[torch.Tensor, Mapping[str, float]]], clip: float = 1.0) -> None:
-        """Calls `step(index)`, which returns the loss to descend and the figures to log, until all steps are done."""
+        """Calls `step(index)`, which returns the loss to descend and the figures to log, until all steps are done.
+
+        Raises Finished in every process but the first.
+        """
         first, spent_s = self._resume()
         parameters = [p for optimizer in self._optimizers for group in optimizer.param_groups for p in group["params"]]
+        if not is_alone():
+            agree(parameters)
+            torch.manual_seed(self._workspace.seed + self._workspace.rank)
+        is_first = self._workspace.rank == 0
         sums: dict[str, list[float]] = {}
         started = saved = logged = evaluated = time.monotonic()
-        bar = tqdm(range(first, self._num_steps), initial=first, total=self._num_steps, desc=self._name, mininterval=5)
+        steps = range(first, self._num_steps)
+        bar = tqdm(steps, initial=first, total=self._num_steps, desc=self._name, mininterval=5, disable=not is_first)
         for index in bar:
             factor = self._schedule(index, self._num_steps)
             for optimizer, rates in zip(self._optimizers, self._base_rates):
@@ -91,12 +100,16 @@ class Training:
                     group["lr"] = rate * factor
             loss, figures = step(index)
             loss.backward()
+            if not is_alone():
+                average_gradients(parameters)
             nn.utils.clip_grad_norm_(parameters, clip)
             for optimizer in self._optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             for key, value in {"loss": float(loss.detach()), **figures}.items():
                 sums.setdefault(key, []).append(value)
+            if not is_first:
+                continue
             now = time.monotonic()
             if now - logged > LOG_EVERY_S or index + 1 == self._num_steps:
                 logged = now
@@ -110,6 +123,8 @@ class Training:
             if self._evaluate is not None and now - evaluated > self._evaluate_every_s:
                 self._log({"step": index + 1, "evaluation": dict(self._evaluate())})
                 evaluated = time.monotonic()
+        if not is_first:
+            raise Finished
         if first < self._num_steps:
             self._save(self._num_steps, spent_s + time.monotonic() - started)
         if self._evaluate is not None:

@@ -14,6 +14,8 @@ class Stage:
     name: str
     module: str
     purpose: str
+    # Whether several processes may run it with `training.parallel`.
+    learns_together: bool = False
 
     def run(self) -> Callable[[Workspace], None]:
         module, _, function = self.module.partition(":")
@@ -31,11 +33,36 @@ STAGES = (
     Stage("codec", "training.speech.codec", "k-means over phone and mel: one code per 20 ms"),
     Stage("vocoder", "training.speech.vocoder", "BigVGAN: mel to wave, spectral losses"),
     Stage("flow", "training.speech.flow", "DiT: codes to mel by flow matching, classifier-free guidance"),
-    Stage("language", "training.thinker.language", "the Thinker's language model alone, on text and pseudo-speech"),
-    Stage("hearing", "training.thinker.hearing", "stage 1: the audio tower against the frozen word vectors"),
-    Stage("seeing", "training.thinker.seeing", "stage 1: the vision tower against the frozen word vectors"),
-    Stage("joint", "training.thinker.joint", "stages 2 and 3: all parts, many turns, ChatML instructions"),
-    Stage("talker", "training.talker.talker", "stage 1: the next codec token on the Thinker's states"),
+    Stage(
+        "language",
+        "training.thinker.language",
+        "the Thinker's language model alone, on text and pseudo-speech",
+        learns_together=True,
+    ),
+    Stage(
+        "hearing",
+        "training.thinker.hearing",
+        "stage 1: the audio tower against the frozen word vectors",
+        learns_together=True,
+    ),
+    Stage(
+        "seeing",
+        "training.thinker.seeing",
+        "stage 1: the vision tower against the frozen word vectors",
+        learns_together=True,
+    ),
+    Stage(
+        "joint",
+        "training.thinker.joint",
+        "stages 2 and 3: all parts, many turns, ChatML instructions",
+        learns_together=True,
+    ),
+    Stage(
+        "talker",
+        "training.talker.talker",
+        "stage 1: the next codec token on the Thinker's states",
+        learns_together=True,
+    ),
     Stage("talker_dpo", "training.talker.dpo", "stage 2: pairs ranked by recognizer errors"),
     Stage("talker_speakers", "training.talker.speakers", "stage 3: the voice follows the speaker token"),
     Stage("export", "training.export", "one folder that plain transformers loads"),

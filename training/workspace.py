@@ -24,15 +24,21 @@ class Workspace:
     quick: bool = False
     # Steps of a stage by its name, where the recipe's own number is not wanted.
     num_steps: dict[str, int] = field(default_factory=dict)
+    # Which of several processes that learn together this is; only the first one writes.
+    rank: int = 0
 
     def stage(self, name: str) -> Path:
         path = self.folder / name
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def random(self, name: str) -> random.Random:
-        """A generator of its own for everything that is drawn under `name`."""
+    def common_random(self, name: str) -> random.Random:
+        """The same generator in all processes that learn together."""
         return random.Random(f"{self.seed}/{name}")
+
+    def random(self, name: str) -> random.Random:
+        """A generator of its own for everything that is drawn under `name`, another one in every process."""
+        return random.Random(f"{self.seed}/{name}" + (f"/process {self.rank}" if self.rank else ""))
 
     def steps(self, name: str, full: int, quick: int) -> int:
         return self.num_steps.get(name, quick if self.quick else full)
@@ -47,6 +53,8 @@ class Workspace:
 
     def save_weights(self, name: str, weights: dict[str, torch.Tensor], file: str = "model.safetensors") -> Path:
         path = self.stage(name) / file
+        if self.rank:
+            return path
         partial = path.with_suffix(".partial")
         save_file({key: value.detach().cpu().contiguous() for key, value in weights.items()}, partial)
         partial.replace(path)
@@ -64,4 +72,6 @@ class Workspace:
         return self.load_weights(name, START_FILE) if (self.folder / name / START_FILE).exists() else None
 
     def save_report(self, name: str, report: dict[str, Any]) -> None:
+        if self.rank:
+            return
         (self.stage(name) / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")

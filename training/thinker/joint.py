@@ -29,7 +29,7 @@ FLAT_SHARE = 0.4
 FROZEN_SHARE = 0.5
 SPELLING_WEIGHT = 0.3
 NAMING_WEIGHT = 0.3
-SHARES = {"text": 0.28, "speech": 0.36, "picture": 0.24, "clip": 0.12}
+SHARES = {"text": 0.14, "speech": 0.34, "picture": 0.28, "clip": 0.24}
 # Conversations sorted by length together.
 POOLS = {"text": 400, "speech": 240, "picture": 160, "clip": 64}
 EVALUATE_EVERY_S = 900.0
@@ -52,6 +52,8 @@ def run(workspace: Workspace) -> None:
         [(name, value) for name, value in thinker.named_parameters() if value.requires_grad], LEARNING_RATE
     )
     generator = workspace.random(NAME)
+    # Processes that learn together wait for each other: each takes a batch of the same kind, and so as long.
+    kinds = workspace.common_random(f"{NAME}/kinds")
     batches = draw_batches(workspace, generator, encode)
     num_steps = workspace.steps(NAME, NUM_STEPS, 8)
     # Parts that have been together before need no time to get acquainted.
@@ -60,7 +62,7 @@ def run(workspace: Workspace) -> None:
     padding = encode.ids.ends_of_text[0]
 
     def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
-        kind = generator.choices(list(SHARES), list(SHARES.values()))[0]
+        kind = kinds.choices(list(SHARES), list(SHARES.values()))[0]
         batch = collate(next(batches[kind]), padding, workspace.device)
         is_frozen = index < num_frozen
         with workspace.autocast():
