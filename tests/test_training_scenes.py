@@ -17,6 +17,7 @@ from training.scenes.clips import clip, draw_story
 from training.scenes.grids import CLIP_GRIDS, CLIP_TOKENS, PICTURE_GRIDS, PICTURE_TOKENS, TOKEN_SIDE, fitted_grid
 from training.scenes.pictures import draw_scene, picture
 from training.scenes.things import Scene, Thing
+from training.scenes.two import two_pictures
 
 SPOKEN = re.compile(r"[a-z]+( [a-z]+)*")
 WRITTEN = re.compile(r"[A-Z][A-Za-z]*(,? [A-Za-z]+)*\.")
@@ -188,3 +189,23 @@ def test_more_can_be_asked_about_a_clip_and_only_what_has_one_answer() -> None:
             gap = story.at / clips.FPS - story.word_start_s
             assert abs(gap) >= 1.0 and ("change" in reply) == (gap < 0), (story, reply)
     assert orders > 0
+
+
+@pytest.mark.parametrize("camera", [False, True])
+def test_two_pictures_are_compared_as_they_are(camera: bool) -> None:
+    generator = random.Random(12)
+    kinds = set()
+    for _ in range(60):
+        shown = two_pictures(generator, "test", camera=camera)
+        assert SPOKEN.fullmatch(shown.question) and WRITTEN.fullmatch(shown.reply), (shown.question, shown.reply)
+        one, two = (picture.scene.shapes for picture in shown.pictures)
+        assert len(one) == len(two) == 1
+        kinds.add(shown.kind)
+        names = [thing.name for thing in (*one, *two)]
+        assert is_held_out(" then ".join(names))
+        if shown.kind in ("two_same", "two_differ"):
+            assert ("oth show" in shown.reply) == (names[0] == names[1]), shown.reply
+            assert [name for name in names if name in shown.reply] == names
+        if shown.kind == "two_one":
+            assert names["second" in shown.question] in shown.reply
+    assert {"two_same", "two_differ", "two_which", "two_one"} <= kinds

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from training.parallel import together
-from training.recipe import STAGES, Stage
+from training.recipe import STAGES, Stage, run_beside
 from training.workspace import DEFAULT_FOLDER, Workspace
 
 
@@ -47,14 +47,6 @@ def device(text: str) -> torch.device:
     return found
 
 
-def other_process(rank: int, args: argparse.Namespace, name: str) -> None:
-    """What the others do while the first process runs a stage."""
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    workspace = Workspace(args.folder, args.device, args.seed, args.quick, dict(args.steps), rank)
-    next(stage for stage in STAGES if stage.name == name).run()(workspace)
-
-
 def done_file(workspace: Workspace, stage: Stage) -> Path:
     return workspace.folder / stage.name / "done.json"
 
@@ -75,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
         started = time.monotonic()
         try:
             num_processes = args.processes if stage.learns_together else 1
-            with together(num_processes, other_process, args, stage.name):
+            with together(num_processes, run_beside, stage.name, workspace):
                 stage.run()(workspace)
         except FileNotFoundError as error:
             sys.exit(f"{stage.name}: {error}")

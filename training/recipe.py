@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training.workspace import Workspace
 
@@ -67,3 +67,8 @@ STAGES = (
     Stage("talker_speakers", "training.talker.speakers", "stage 3: the voice follows the speaker token"),
     Stage("export", "training.export", "one folder that plain transformers loads"),
 )
+
+
+def run_beside(rank: int, name: str, workspace: Workspace) -> None:
+    """What the others do while the first process runs a stage."""
+    next(stage for stage in STAGES if stage.name == name).run()(replace(workspace, rank=rank))

@@ -18,6 +18,7 @@ TARGETS = {
     "image": 0.93,
     "image_camera": 0.85,
     "image_spoken": None,
+    "image_two": None,
     "video": 0.93,
     "av_order": 0.85,
     "memory": 0.95,

@@ -19,6 +19,7 @@ from training.scenes import questions
 from training.scenes.clips import clip
 from training.scenes.pictures import picture
 from training.scenes.things import BEEP, Clip, Picture
+from training.scenes.two import two_pictures
 from training.thinker.config import VIDEO_FPS
 from training.thinker.mixture import can_be_recalled
 from training.voices import rooms, synthesizers
@@ -101,6 +102,17 @@ def camera_images(generator: random.Random, num_cases: int) -> list[Case]:
     return images(generator, num_cases, camera=True)
 
 
+def two_images(generator: random.Random, num_cases: int) -> list[Case]:
+    """Two pictures in one message, every other pair as a webcam shows them."""
+    cases = []
+    for index in range(num_cases):
+        shown = two_pictures(generator, "test", camera=index % 2 == 1)
+        words = typed_question(generator, shown.kind, shown.question, shown.reply)
+        parts = (*(image_part(one) for one in shown.pictures), TextPart(words))
+        cases.append(Case(shown.kind, (Ask(parts, words),), shown.reply))
+    return cases
+
+
 def spoken_about_images(generator: random.Random, num_cases: int) -> list[Case]:
     cases = []
     for _ in range(num_cases):
@@ -179,6 +191,7 @@ GROUPS: dict[str, Callable[[random.Random, int], list[Case]]] = {
     "image": images,
     "image_camera": camera_images,
     "image_spoken": spoken_about_images,
+    "image_two": two_images,
     "video": videos,
     "av_order": video_order,
     "memory": memories,

@@ -29,25 +29,33 @@ def picture(
     kind: str | None = None,
     grid: Grid | None = None,
     camera: bool = False,
+    pair: Pair | None = None,
 ) -> Picture:
-    """`kind`: one of `questions.KINDS`, drawn by their weights where None; `grid`: (rows, columns) of tokens."""
+    """`kind`: one of `questions.KINDS`, drawn by their weights where None; `grid`: (rows, columns) of tokens. `pair`:
+    the one thing that is shown; then it is the caller who keeps to the split."""
     grid = grid or draw_grid(generator, PICTURE_GRIDS)
     aspect = draw_aspect(generator, grid)
     kind = kind or questions.draw_kind(generator)
     if camera:
-        scene, (question, reply), paper, shot = draw_shot_scene(generator, split, kind, aspect)
+        scene, (question, reply), paper, shot = draw_shot_scene(generator, split, kind, aspect, pair)
         pixels = photograph(generator, split, paper, shot, grid, aspect)
     else:
-        scene, (question, reply) = draw_scene(generator, split, kind, aspect)
+        scene, (question, reply) = draw_scene(generator, split, kind, aspect, pair)
         pixels = render(generator, split, scene, grid)
     return Picture(kind, pixels, question, reply, scene.things, scene.text, aspect)
 
 
-def draw_scene(generator: random.Random, split: Split, kind: str, aspect: float) -> tuple[Scene, questions.Answer]:
+def draw_scene(
+    generator: random.Random,
+    split: Split,
+    kind: str,
+    aspect: float,
+    pair: Pair | None = None,
+) -> tuple[Scene, questions.Answer]:
     """A scene that allows a question of this kind, and the question with its reply."""
     while True:
-        scene = _laid_out(generator, kind, _content(generator, kind), aspect, _SIZES)
-        if scene is None or not _may_show(generator, scene, split):
+        scene = _laid_out(generator, kind, _content(generator, kind, pair), aspect, _SIZES)
+        if scene is None or (pair is None and not _may_show(generator, scene, split)):
             continue
         answer = questions.ask(generator, scene, kind)
         if answer is not None:
@@ -55,17 +63,21 @@ def draw_scene(generator: random.Random, split: Split, kind: str, aspect: float)
 
 
 def draw_shot_scene(
-    generator: random.Random, split: Split, kind: str, aspect: float
+    generator: random.Random,
+    split: Split,
+    kind: str,
+    aspect: float,
+    pair: Pair | None = None,
 ) -> tuple[Scene, questions.Answer, Scene, Shot]:
     """The scene as the camera sees it, the question with its reply, what is on the paper and how that is held."""
     while True:
-        content = _content(generator, kind)
+        content = _content(generator, kind, pair)
         shot = draw_shot(generator, aspect, len(content.pairs), sheet=content.sheet is not None)
         paper = _laid_out(generator, kind, content, shot.paper_aspect, _CAMERA_SIZES)
         scene = paper and seen(paper, shot, aspect)
         if scene is None or questions.described(scene.things, scene.text) is None:
             continue
-        if not _may_show(generator, scene, split):
+        if pair is None and not _may_show(generator, scene, split):
             continue
         # On the left of the sheet and of the picture, or there would be two right answers.
         if kind == "where" and shot.on_paper:
@@ -128,7 +140,9 @@ class _Content:
     text: str | None = None
 
 
-def _content(generator: random.Random, kind: str) -> _Content:
+def _content(generator: random.Random, kind: str, pair: Pair | None) -> _Content:
+    if pair is not None:
+        return _Content((pair,))
     chance = generator.random()
     if kind == "sheet" or kind in ("describe", "unknown") and chance < 0.07:
         return _Content(sheet=generator.choice(COLOURS))

@@ -19,7 +19,7 @@ _AWAY = 0.19
 # One thing is on a side when it is that much farther from the middle this way than the other way.
 _CLEARLY_MORE = 1.7
 _NEXT_TO, _ABOVE = 0.15, 0.2
-_CLEARLY_BIGGER = 1.45
+CLEARLY_BIGGER = 1.45
 
 
 Answer = tuple[str, str]
@@ -232,7 +232,7 @@ def _bigger(generator: random.Random, scene: Scene) -> Answer | None:
     if len({thing.pair for thing in scene.shapes}) != 2 or len(scene.shapes) != 2:
         return None
     small, big = sorted(scene.shapes, key=lambda thing: thing.size)
-    if big.size < _CLEARLY_BIGGER * small.size:
+    if big.size < CLEARLY_BIGGER * small.size:
         return None
     if generator.random() < 0.6:
         wordings = ("which is bigger", "which shape is bigger", "what is bigger", "which one is larger")

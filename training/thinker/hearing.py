@@ -6,13 +6,15 @@ tower's vectors thus come to lie where the language model looks for words.
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from training.loop import Training, make_optimizers
+from training.speech.phones import PHONES, PLACE
+from training.speech.words import pronounce, words_of
 from training.thinker.config import ThinkerSizes, vocabulary_size
 from training.thinker.curriculum import Curriculum, guess_places
 from training.thinker.model import Thinker, weights_of
@@ -29,6 +31,7 @@ LEARNING_RATE = 3e-3
 SCALE_LEARNING_RATE = 1e-2
 EVALUATE_EVERY_S = 300.0
 SPELLER_FILE = "speller.safetensors"
+PHONES_WEIGHT = 0.5
 
 
 class Speller(nn.Module):
@@ -87,6 +90,31 @@ class Speller(nn.Module):
         return [self.token_ids[index] for index in kept]
 
 
+class PhoneSpeller(nn.Module):
+    """What the tower has heard half-way, as phones (CTC); only for learning.
+
+    Words that sound alike have nothing in common in the table, phones say what they share.
+    """
+
+    def __init__(self, width: int, texts: Iterable[str]) -> None:
+        super().__init__()
+        self.head = nn.Linear(width, len(PHONES))
+        self._phones = pronounce(word for text in texts for word in words_of(text))
+
+    def loss(self, middles: Sequence[torch.Tensor], texts: Sequence[str]) -> torch.Tensor:
+        """Of clips `[half, width]` in which `texts` are said. Silence is the blank, class 0."""
+        spelled = [[PLACE[name] for word in words_of(text) for name in self._phones[word]] for text in texts]
+        logits = self.head(nn.utils.rnn.pad_sequence(list(middles)))
+        return F.ctc_loss(
+            F.log_softmax(logits.float(), -1),
+            torch.tensor([phone for phones in spelled for phone in phones], device=logits.device),
+            torch.tensor([len(item) for item in middles]),
+            torch.tensor([len(phones) for phones in spelled]),
+            blank=0,
+            zero_infinity=True,
+        )
+
+
 def make_speller(thinker: Thinker, encode: TextEncoder, banks: Sequence[Bank]) -> Speller:
     """A speller of every token that the banks say."""
     spoken = {id_ for bank in banks for text in bank.by_text for id_ in encode(" " + text)}
@@ -109,7 +137,9 @@ def run(workspace: Workspace) -> None:
     speller = make_speller(thinker, encode, list(banks.values())).to(workspace.device)
     if started is not None:
         speller.scale.data.copy_(workspace.load_weights(NAME, SPELLER_FILE)["scale"])
+    phone_speller = PhoneSpeller(ThinkerSizes().audio.hidden, bank.by_text).to(workspace.device)
     named = [(name, value) for name, value in thinker.named_parameters() if name.startswith("audio_tower.")]
+    named += [(f"phones.{name}", value) for name, value in phone_speller.named_parameters()]
     optimizers = make_optimizers(named, LEARNING_RATE)
     optimizers[-1].add_param_group({"params": [speller.scale], "lr": SCALE_LEARNING_RATE})
     generator = workspace.random(NAME)
@@ -123,15 +153,17 @@ def run(workspace: Workspace) -> None:
         targets = [encode(" " + bank.exchanges[clip].user) for clip in chosen]
         figures = {"clips": len(chosen), "joined": curriculum.share, "scale": float(speller.scale.detach())}
         with workspace.autocast():
-            vectors = thinker.audio_tower(mels)
+            vectors, middles = thinker.audio_tower.both(mels)
             if curriculum.is_guessing:
                 guesses = [guess_places(mel, letters(encode, ids)) for mel, ids in zip(mels, targets)]
                 loss, right = speller.guess_loss(vectors, targets, guesses)
                 curriculum.guessed(right, index)
                 return loss, figures | {"guessed right": right}
             loss = speller.loss(vectors, targets)
+            phones = phone_speller.loss(middles, [bank.exchanges[clip].user for clip in chosen])
         curriculum.spelled(float(loss.detach()), index)
-        return loss, figures | {"spelling": float(loss.detach())}
+        figures |= {"spelling": float(loss.detach()), "phones": float(phones.detach())}
+        return loss + PHONES_WEIGHT * phones, figures
 
     def evaluate(num_clips: int = 300) -> dict[str, float]:
         workspace.save_weights(NAME, weights_of(thinker, "audio_tower."))
@@ -143,7 +175,12 @@ def run(workspace: Workspace) -> None:
                 figures |= error_rates(thinker, speller, encode, banks[split], split, workspace.size(num_clips, 20))
         return figures
 
-    state = {"tower": thinker.audio_tower, "speller": speller, "curriculum": curriculum}
+    state = {
+        "tower": thinker.audio_tower,
+        "speller": speller,
+        "phone speller": phone_speller,
+        "curriculum": curriculum,
+    }
     state |= {f"optimizer {number}": part for number, part in enumerate(optimizers)}
     training = Training(
         workspace,

@@ -18,6 +18,7 @@ from training.domain.split import Split
 from training.scenes import clips, pictures, questions
 from training.scenes.grids import CLIP_GRIDS, PICTURE_GRIDS, Grid, draw_grid
 from training.scenes.things import BEEP, Clip, Picture
+from training.scenes.two import TwoPictures, two_pictures
 from training.thinker.conversation import begin, begin_default, typed
 from training.thinker.decode import Question
 from training.thinker.seeing import CAMERA_SHARE, clip_pixels, picture_pixels
@@ -33,6 +34,8 @@ MAX_SPOKEN = 4
 # Another question about the same picture or clip, up to so many turns.
 MORE_SHARE = 0.75
 MAX_ABOUT = 6
+# Of the conversations about pictures, those about two at once.
+TWO_SHARE = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +92,8 @@ class Mixture:
         """A picture with a question; often more about it, at once or later."""
         generator = self._generator
         camera = generator.random() < CAMERA_SHARE if camera is None else camera
+        if generator.random() < TWO_SHARE:
+            return [self.shown_two(two_pictures(generator, self._split, grid, camera), voice_share)]
         shown = pictures.picture(generator, self._split, grid=grid, camera=camera)
         turns = [self.aside(voice_share)] if generator.random() < 0.15 else []
         turns.append(self.shown_picture(shown, voice_share))
@@ -104,6 +109,10 @@ class Mixture:
     def shown_picture(self, shown: Picture, voice_share: float) -> Turn:
         parts = (Still(picture_pixels(shown.pixels, shown.things)), self.say(shown.question, voice_share))
         return Turn(f"picture:{shown.kind}", parts, shown.reply)
+
+    def shown_two(self, shown: TwoPictures, voice_share: float) -> Turn:
+        stills = [Still(picture_pixels(one.pixels, one.things)) for one in shown.pictures]
+        return Turn(f"picture:{shown.kind}", (*stills, self.say(shown.question, voice_share)), shown.reply)
 
     def clip(self, grid: Grid, voice_share: float = 0.35) -> list[Turn]:
         generator = self._generator
@@ -217,6 +226,9 @@ class Mixture:
                     grid = draw_grid(generator, PICTURE_GRIDS)
                     shown = pictures.picture(generator, self._split, kind=kind, grid=grid, camera=camera)
                     found.append(self.question([self.shown_picture(shown, voice_share)], f"{name}:{kind}"))
+        for _ in range(3 * per_kind):
+            two = two_pictures(generator, self._split, draw_grid(generator, PICTURE_GRIDS))
+            found.append(self.question([self.shown_two(two, 0.3)]))
         for kind in clips.KINDS:
             for _ in range(per_kind):
                 shown = self.draw_clip(draw_grid(generator, CLIP_GRIDS), kind)

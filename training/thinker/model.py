@@ -200,22 +200,29 @@ class AudioTower(nn.Module):
 
     def forward(self, mels: list[torch.Tensor]) -> list[torch.Tensor]:
         """Clips `[frame, mel]` to their vectors `[token, hidden]`."""
+        return self.both(mels)[0]
+
+    def both(self, mels: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """And what the first half of the layers makes of them, 50 vectors `[half, width]` a second, which are only
+        asked for phones while the tower learns."""
         blocks = [block for mel in mels for block in mel.split(self._block)]
         found = [self.proj.weight.new_zeros(0, self.proj.out_features)] * len(blocks)
+        middles = [self.proj.weight.new_zeros(0, self.proj.in_features)] * len(blocks)
         # The end of a clip may be too short for a token.
         heard = [index for index, block in enumerate(blocks) if _block_tokens(len(block))]
         for group in groups_by_length([len(blocks[index]) for index in heard]):
             indices = [heard[place] for place in group]
-            for index, vectors in zip(indices, self._blocks([blocks[index] for index in indices])):
-                found[index] = vectors
-        first, clips = 0, []
+            for index, vectors, middle in zip(indices, *self._blocks([blocks[index] for index in indices])):
+                found[index], middles[index] = vectors, middle
+        first, clips, middles_of_clips = 0, [], []
         for mel in mels:
             last = first + -(-len(mel) // self._block)
             clips.append(torch.cat(found[first:last]))
+            middles_of_clips.append(torch.cat(middles[first:last]))
             first = last
-        return clips
+        return clips, middles_of_clips
 
-    def _blocks(self, blocks: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def _blocks(self, blocks: list[torch.Tensor]) -> tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]:
         device = self.proj.weight.device
         lengths = torch.tensor([len(block) for block in blocks], device=device)
         x = nn.utils.rnn.pad_sequence(blocks, batch_first=True).to(device)
@@ -230,13 +237,15 @@ class AudioTower(nn.Module):
             is_hidden = torch.arange(x.shape[1], device=device) >= halves[:, None]
             mask = torch.zeros(is_hidden.shape, device=device, dtype=x.dtype).masked_fill(is_hidden, MASKED)
             mask = mask[:, None, None]
-        for layer in self.layers:
+        for index, layer in enumerate(self.layers):
             x = layer(x, mask)
+            if index + 1 == len(self.layers) // 2:
+                middle = [row[:half] for row, half in zip(x, halves.tolist())]
         num_pairs = x.shape[1] // 2
         x = x[:, : 2 * num_pairs].unflatten(1, (num_pairs, 2)).mean(2)
         x = self.proj(self.ln_post(x))
         vectors = x[torch.arange(num_pairs, device=device) < ((halves - 2) // 2 + 1).clamp(min=0)[:, None]]
-        return vectors.split([_block_tokens(len(block)) for block in blocks])
+        return vectors.split([_block_tokens(len(block)) for block in blocks]), middle
 
 
 def groups_by_length(lengths: list[int]) -> list[list[int]]:
