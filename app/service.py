@@ -190,6 +190,32 @@ class Service:
             self._keep_budget(session_id)
             return session.submit(turn_input, settings, system_prompt)
 
+    def again(
+        self,
+        session_id: str,
+        turn: int,
+        settings: TurnSettings,
+        message: TurnInput | None = None,
+        system_prompt: str | None = None,
+    ) -> TurnStream:
+        """Sends a turn of the conversation once more, or `message` in its place; see `Session.again`."""
+        with door("sending a turn again"):
+            session = self._sessions.use(session_id)
+            if self.failure is not None:
+                raise self.failure
+            self._keep_budget(session_id)
+            return session.again(turn, settings, message, system_prompt)
+
+    def take_back(self, session_id: str, turn: int) -> TurnRecord | None:
+        """Takes a turn and all behind it out of the conversation; its record, None where there is none."""
+        with door("taking a turn back"):
+            return self._sessions.use(session_id).take_back(turn)
+
+    def show_version(self, session_id: str, turn: int) -> bool:
+        """Goes on from another version of a turn; False where there is none."""
+        with door("choosing a version"):
+            return self._sessions.use(session_id).show_version(turn)
+
     def listen(
         self,
         session_id: str,

@@ -16,6 +16,7 @@ import gradio as gr
 from gradio.components.chatbot import ComponentMessage, Message, TextMessage
 
 from app.service import StoredFile, TurnRecord
+from components.deeds import message_buttons, reply_buttons
 from components.texts import Texts
 from components.view import View
 from components.waterfall import summary_html
@@ -36,9 +37,11 @@ class Conversation:
 
     def of(self, records: Sequence[TurnRecord]) -> list[Message]:
         """Everything that is over."""
-        return [message for record in records if record.state != "running" for message in self.finished(record)]
+        over = [record for record in records if record.state not in ("running", "failed")]
+        newest = over[-1] if over and over[-1] is records[-1] else None
+        return [message for record in over for message in self.finished(record, is_newest=record is newest)]
 
-    def finished(self, record: TurnRecord) -> list[Message]:
+    def finished(self, record: TurnRecord, is_newest: bool = False) -> list[Message]:
         """The messages of a turn that is over. A failed one left nothing in the conversation, so it has none."""
         if record.state == "failed":
             return []
@@ -47,7 +50,10 @@ class Conversation:
         if record.wav is not None:
             footer += self._speech(record)
         footer += summary_html(record.timings, self.texts)
-        return [self._sent(record.user_text, record.files), _reply(record.reply_text, footer)]
+        if is_newest:
+            footer += reply_buttons(record, self.texts)
+        sent = self._sent(record.user_text, record.files, message_buttons(record, self.texts))
+        return [sent, _reply(record.reply_text, footer)]
 
     def _notes(self, record: TurnRecord) -> list[str]:
         """What is to be said of how a reply ended."""
@@ -81,13 +87,13 @@ class Conversation:
             return ""
         return f'<p class="reply-progress"><i></i><i></i><i></i><span>{html.escape(self.status(view))}</span></p>'
 
-    def _sent(self, text: str, files: Sequence[StoredFile]) -> Message:
+    def _sent(self, text: str, files: Sequence[StoredFile], buttons: str = "") -> Message:
         shown = "".join(self._media(file) for file in files)
         if shown:
             shown = f'<div class="sent-media">{shown}</div>'
         if text.strip():
             shown += f'<p class="sent-text" dir="auto">{html.escape(text)}</p>'
-        return Message(role="user", content=[_html(f'<div class="sent">{shown}</div>')])
+        return Message(role="user", content=[_html(f'<div class="sent">{shown}{buttons}</div>')])
 
     def _media(self, file: StoredFile) -> str:
         url = html.escape(file_url(file.path))

@@ -26,10 +26,11 @@ REDRAW_S = 1 / 15
 
 @dataclass(frozen=True)
 class Sent:
-    """A message as it left the composer. `typed`: values of the composer's widgets, to be put back if it is refused."""
+    """A message. `typed`: values of the composer's widgets, to be put back if it is refused; None where it did not come
+    from there."""
 
     message: TurnInput
-    typed: Sequence[Any]
+    typed: Sequence[Any] | None
 
     @property
     def text(self) -> str:
@@ -88,7 +89,7 @@ class Follower:
                 news[page.player] = packet
             if view.is_accepted and is_in_composer:
                 is_in_composer = False
-                news |= {} if is_live else self._emptied(sent)
+                news |= self._emptied(sent)
                 files = self._stored(state.session_id, stream.turn) or files
             if view != drawn and time.monotonic() - drawn_at >= REDRAW_S:
                 drawn, drawn_at = view, time.monotonic()
@@ -133,12 +134,16 @@ class Follower:
         """The composer when the turn is over: emptied, or as it was if nothing of the turn stays."""
         if view.state == "failed":
             page = self._page
-            given_back = {} if is_in_composer else dict(zip(page.composer, sent.typed, strict=True))
+            given_back = {}
+            if not is_in_composer and sent.typed is not None:
+                given_back = dict(zip(page.composer, sent.typed, strict=True))
             return given_back | self.refused(view.code, view.message)
         return self._emptied(sent) if is_in_composer else {}
 
     def _emptied(self, sent: Sent) -> dict:
         """A recorder stays at hand for the next turn, the other ways in are closed."""
+        if sent.typed is None:
+            return {}
         page = self._page
         news: dict = dict.fromkeys(page.composer) | {page.message: "", page.tray: ""}
         if sent.shows_something:

@@ -4,7 +4,7 @@ Holds no conversation: of each open page only which session it shows.
 """
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -13,9 +13,10 @@ import gradio as gr
 
 from app.errors import DemoError, SessionGone
 from app.live.server import PATH, LiveServer
-from app.service import CheckpointInfo, Estimate, Service
+from app.service import CheckpointInfo, Estimate, Service, TurnRecord
 from app.types.turn import TurnInput
 from components.conversation import Conversation, last_timings, status_html
+from components.deeds import read_deed, word_button
 from components.examples import Examples, chosen, examples_html
 from components.following import Follower, Sent
 from components.live import read_turn, refusal_value, ticket_value
@@ -119,8 +120,11 @@ class Handlers:
         sent = Sent(turn_input(text or "", captured, video_sound), (text, *captured))
         try:
             settings = settings_from(voice, answer)
-            past = self._service.transcript(state.session_id)
-            stream = self._service.submit(state.session_id, sent.message, settings, prompt)
+            if state.editing:
+                stream = self._service.again(state.session_id, state.editing, settings, sent.message, prompt)
+            else:
+                stream = self._service.submit(state.session_id, sent.message, settings, prompt)
+            past = self._before(state, stream.turn)
         except SessionGone:
             yield self._begun_anew(state, request)
         except DemoError as error:
@@ -129,6 +133,76 @@ class Handlers:
             # A connection that broke and came back is known again, so that its leaving stops the reply.
             self._pages.hold(request.session_hash, state.session_id)
             yield from follower.follow(stream, state.begin(stream.turn), past, sent)
+
+    def _before(self, state: PageState, turn: int) -> list[TurnRecord]:
+        return [record for record in self._service.transcript(state.session_id) if record.turn < turn]
+
+    # -- a turn that is there already --------------------------------------------------------------------------------
+
+    def deed(
+        self, event: gr.EventData, request: gr.Request, state: PageState, text: str | None, *values: Any
+    ) -> Iterator[dict]:
+        """What a person does to a turn by the buttons in the conversation."""
+        page, texts = self._page, _texts(request)
+        found = read_deed(event._data)
+        if found is None:
+            yield {page.timing: gr.skip()}
+            return
+        deed, turn = found
+        try:
+            if deed == "again":
+                yield from self._again(request, state, turn, values[len(page.capture.all) :])
+            elif deed == "edit":
+                yield self._edit(state, turn, texts)
+            elif deed == "keep":
+                yield {page.state: replace(state, editing=0), page.message: "", page.notice: ""}
+            elif deed == "take_back":
+                yield self._take_back(state, turn, text or "", texts)
+            else:
+                self._service.show_version(state.session_id, turn)
+                yield self._drawn(state, texts) | {page.notice: "", page.state: replace(state, editing=0)}
+        except SessionGone:
+            yield self._begun_anew(state, request)
+        except DemoError as error:
+            yield Follower(self._service, page, texts).refused(error.code, error.message)
+
+    def _again(self, request: gr.Request, state: PageState, turn: int, about: Sequence[Any]) -> Iterator[dict]:
+        """Answers once more, with another seed; the words differ where the Thinker samples."""
+        _, voice, prompt, *answer = about
+        settings = replace(settings_from(voice, answer), seed=None)
+        records = self._service.transcript(state.session_id)
+        message = next((record.sent for record in records if record.turn == turn), None) or TurnInput(())
+        stream = self._service.again(state.session_id, turn, settings, None, prompt)
+        past = self._before(state, stream.turn)
+        self._pages.hold(request.session_hash, state.session_id)
+        follower = Follower(self._service, self._page, _texts(request))
+        yield from follower.follow(stream, state.begin(stream.turn), past, Sent(message, None))
+
+    def _edit(self, state: PageState, turn: int, texts: Texts) -> dict:
+        """Puts a message that was sent into the composer; it is sent in its own place."""
+        page, records = self._page, self._service.transcript(state.session_id)
+        record = next((record for record in records if record.turn == turn and record.state != "running"), None)
+        if record is None:
+            return {page.timing: gr.skip()}
+        words = html.escape(texts("editing_files" if record.files else "editing"))
+        notice = f'<p role="status">{words} {word_button("keep", turn, texts("editing_keep"))}</p>'
+        return {
+            page.state: replace(state, editing=turn),
+            page.message: record.user_text,
+            page.notice: notice,
+            page.capture.tabs: gr.Tabs(selected="text"),
+        }
+
+    def _take_back(self, state: PageState, turn: int, text: str, texts: Texts) -> dict:
+        """Takes the newest turn out of the conversation and puts its words into the composer, if that is empty."""
+        page = self._page
+        record = self._service.take_back(state.session_id, turn)
+        news = self._drawn(state, texts) | {page.state: replace(state, editing=0)}
+        if record is None:
+            return news
+        notice = html.escape(texts("taken_back"))
+        news[page.notice] = f'<p role="status">{notice} {word_button("version", turn, texts("taken_back_undo"))}</p>'
+        return news if text.strip() else news | {page.message: record.user_text}
 
     def stop(self, told: str, state: PageState, request: gr.Request) -> dict:
         """Ends what is being said, cut to what was heard of it. `told`: the player's last report."""
@@ -167,7 +241,7 @@ class Handlers:
 
     def clear(self, state: PageState, prompt: str, request: gr.Request) -> dict:
         page, texts = self._page, _texts(request)
-        silent = replace(state, generation=state.generation + 1)
+        silent = replace(state, generation=state.generation + 1, editing=0)
         try:
             self._service.reset(state.session_id, prompt)
         except SessionGone:
@@ -219,7 +293,7 @@ class Handlers:
         self.live_settings(state, voice, prompt, *answer)
         past = [record for record in self._service.transcript(state.session_id) if record.turn < turn]
         follower = Follower(self._service, self._page, _texts(request))
-        yield from follower.follow(stream, state.begin(turn), past, Sent(TurnInput(()), ()), is_live=True)
+        yield from follower.follow(stream, state.begin(turn), past, Sent(TurnInput(()), None), is_live=True)
 
     def live_cut(self, request: gr.Request, state: PageState) -> dict:
         """A finished reply was spoken over: its record is shorter now."""

@@ -4,6 +4,7 @@ import gradio as gr
 
 from app.live.server import LiveServer
 from app.service import Service
+from components.deeds import build_deeds
 from components.examples import Examples, build_examples, load_examples
 from components.handlers import Handlers
 from components.pages import PageState
@@ -66,6 +67,7 @@ def build_widgets(service: Service) -> Page:
         with gr.Column(elem_id="talk", scale=1):
             with gr.Column(elem_id="stage"):
                 chat = _build_chat()
+                deeds = build_deeds()
                 with gr.Row(elem_id="examples"):
                     examples = [gr.Button(i18n(key), size="sm", elem_id=key.replace("_", "-")) for key in EXAMPLES]
                 welcome = build_examples("welcome")
@@ -96,8 +98,8 @@ def build_widgets(service: Service) -> Page:
             with gr.Tab(i18n("tab_timing"), id="timing", elem_id="panel-timing", render_children=True):
                 timing = gr.HTML(i18n("timing_empty"), elem_id="timing", apply_default_css=False)
     return Page(
-        state=state, secret=secret, told=told, model=model, banner=banner, chat=chat, player=player, status=status,
-        notice=notice, forget=forget, tray=tray, message=message, send=send, stop=stop, clear=clear,
+        state=state, secret=secret, told=told, deeds=deeds, model=model, banner=banner, chat=chat, player=player,
+        status=status, notice=notice, forget=forget, tray=tray, message=message, send=send, stop=stop, clear=clear,
         panel_button=panel_button, examples=examples, welcome=welcome, asking=asking, examples_tab=examples_tab,
         capture=capture, timing=timing, live=capture.live, voices=voices, video_sound=video_sound, prompt=prompt,
         answer=answer,
@@ -151,6 +153,8 @@ def wire(demo: gr.Blocks, page: Page, handlers: Handlers) -> None:
     for listed in (page.welcome, page.asking):
         listed.choose(handlers.choose, page.capture.upload, composed, trigger_mode="multiple", **CALM)
     page.tray.take_out(handlers.take_out, page.capture.all, page.capture.all, trigger_mode="multiple", **CALM)
+    deeds = {"trigger_mode": "multiple", **CALM}
+    page.deeds.deed(handlers.deed, page.asked, page.answered, **deeds)
     page.panel_button.click(None, None, None, js=TOGGLE_PANEL_JS, **QUICK)
     reported = [page.chat, page.timing]
     page.player.report(handlers.report, [page.state], reported, trigger_mode="multiple", **CALM)

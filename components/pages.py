@@ -8,15 +8,18 @@ NUM_REMEMBERED = 8
 
 @dataclass(frozen=True)
 class PageState:
-    """Which session a page shows and how often it has begun to speak. `turns`: the turn of each late generation."""
+    """Which session a page shows and how often it has begun to speak. `turns`: the turn of each late generation;
+    `editing`: the turn whose place the message in the composer takes, 0 for none."""
 
     session_id: str = ""
     generation: int = 0
     turns: tuple[tuple[int, int], ...] = ()
+    editing: int = 0
 
     def begin(self, turn: int) -> "PageState":
         generation = self.generation + 1
-        return replace(self, generation=generation, turns=(*self.turns, (generation, turn))[-NUM_REMEMBERED:])
+        turns = (*self.turns, (generation, turn))[-NUM_REMEMBERED:]
+        return replace(self, generation=generation, turns=turns, editing=0)
 
 
 class OpenPages:

@@ -16,6 +16,7 @@ class Page:
     state: gr.State
     secret: gr.Textbox
     told: gr.Textbox
+    deeds: gr.HTML
     model: gr.HTML
     banner: gr.HTML
     chat: gr.Chatbot

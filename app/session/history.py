@@ -1,6 +1,10 @@
-"""What a conversation remembers: the turns in the model's context and the records for people; knows no disk."""
+"""What a conversation remembers: the turns in the model's context and the records for people; knows no disk.
 
-from dataclasses import replace
+A conversation is a tree: a turn that is asked again, or changed and sent again, stands beside the first one, behind the
+same turn before. One path through it is in the model's context and on the page; the other turns lie on the shelf.
+"""
+
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,16 @@ from app.session.prompter import Context, PastTurn
 from app.session.record import TurnRecord
 from app.session.turn import RunningTurn
 from app.types.events import Event, TurnFailed
+
+
+@dataclass(frozen=True)
+class Shelved:
+    """A turn that is not on the path. `parent`: the turn before it, 0 for none; `past`: None where the model knows
+    nothing of it."""
+
+    record: TurnRecord
+    past: PastTurn | None
+    parent: int
 
 
 class History:
@@ -21,6 +35,7 @@ class History:
     def __init__(self, system_prompt: str) -> None:
         self.context = Context(None, (), system_prompt)
         self.records: tuple[TurnRecord, ...] = ()
+        self._shelf: dict[int, Shelved] = {}
 
     @property
     def num_bytes(self) -> int:
@@ -49,7 +64,7 @@ class History:
         """Forgets all turns and records; None keeps the system prompt. Returns the state, which the caller closes."""
         state = self.context.state
         self.context = Context(None, (), self.context.system_prompt if system_prompt is None else system_prompt)
-        self.records = ()
+        self.records, self._shelf = (), {}
         return state
 
     def drop_oldest(self, num_turns: int) -> set[int]:
@@ -64,6 +79,10 @@ class History:
         first_kept = kept[0].number if kept else past[-1].number + 1
         forgotten = {record.turn for record in self.records if record.turn < first_kept}
         self.records = tuple(record for record in self.records if record.turn >= first_kept)
+        # Whatever stood beside or behind a turn that is gone, and beside the first that stays, has no place any more.
+        while gone := {number for number, shelved in self._shelf.items() if shelved.parent in (0, *forgotten)}:
+            forgotten |= gone
+            self._shelf = {number: shelved for number, shelved in self._shelf.items() if number not in gone}
         self._give_up_state(kept)
         return forgotten
 
@@ -78,6 +97,68 @@ class History:
         self.context = replace(self.context, state=None, past=tuple(replace(turn, mark=None) for turn in past))
         if state is not None:
             state.close()
+
+    # -- other versions of a turn ------------------------------------------------------------------------------------
+
+    def shown(self) -> tuple[TurnRecord, ...]:
+        """The records of the path, each with its versions."""
+        parents = {number: shelved.parent for number, shelved in self._shelf.items()}
+        before = 0
+        for record in self.records:
+            parents[record.turn], before = before, record.turn
+        siblings: dict[int, list[int]] = {}
+        for number, parent in sorted(parents.items()):
+            siblings.setdefault(parent, []).append(number)
+        return tuple(replace(record, versions=tuple(siblings[parents[record.turn]])) for record in self.records)
+
+    def find(self, number: int) -> TurnRecord | None:
+        """The record of a turn on the path."""
+        return next((record for record in self.records if record.turn == number), None)
+
+    def rewind(self, number: int) -> None:
+        """Shelves turn `number`, which is on the path, and all behind it; the model forgets them."""
+        kept = tuple(record for record in self.records if record.turn < number)
+        gone = self.records[len(kept) :]
+        known = {past.number: past for past in self.context.past}
+        before = kept[-1].turn if kept else 0
+        for record in gone:
+            past = known.get(record.turn)
+            self._shelf[record.turn] = Shelved(record, past and replace(past, mark=None), before)
+            before = record.turn
+        self.records = kept
+        self._keep(tuple(past for past in self.context.past if past.number < number))
+
+    def switch(self, number: int) -> bool:
+        """Puts the shelved turn `number` on the path, with what leads to it and the newest that follows. False where it
+        is not on the shelf."""
+        if number not in self._shelf:
+            return False
+        way = [number]
+        while self._shelf[way[0]].parent in self._shelf:
+            way.insert(0, self._shelf[way[0]].parent)
+        while followers := [other for other, shelved in self._shelf.items() if shelved.parent == way[-1]]:
+            way.append(max(followers))
+        before = self._shelf[way[0]].parent
+        behind = next((record.turn for record in self.records if record.turn > before), None)
+        if behind is not None:
+            self.rewind(behind)
+        taken = [self._shelf.pop(one) for one in way]
+        self.records += tuple(shelved.record for shelved in taken)
+        past = tuple(shelved.past for shelved in taken if shelved.past is not None)
+        if past:
+            self._give_up_state((*self.context.past, *past))
+        return True
+
+    def _keep(self, past: tuple[PastTurn, ...]) -> None:
+        """Of the context the first turns alone: the model goes back to the end of the last of them."""
+        if len(past) == len(self.context.past):
+            return
+        mark = past[-1].mark if past else None
+        if self.context.state is None or mark is None:
+            self._give_up_state(past)
+            return
+        self.context.state.trim(mark)
+        self.context = replace(self.context, past=past)
 
     def newest_reply(self, number: int) -> TurnRecord | None:
         """The record of turn `number` if its reply is the last that the model remembers."""

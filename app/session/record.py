@@ -20,6 +20,7 @@ from app.types.events import (
     TurnQueued,
     TurnStarted,
 )
+from app.types.turn import TurnInput
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,11 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class TurnRecord:
-    """A turn as the page shows it. `state`: "running", "done", "interrupted" or "failed"; `message` tells why."""
+    """A turn as the page shows it. `state`: "running", "done", "interrupted" or "failed"; `message` tells why.
+
+    `sent`: what was sent, its files as stored. `versions`: the turns that stand for one another at this place of the
+    conversation, itself included, oldest first.
+    """
 
     turn: int
     user_text: str
@@ -43,6 +48,8 @@ class TurnRecord:
     voice: str
     message: str
     timings: dict
+    sent: TurnInput | None = None
+    versions: tuple[int, ...] = field(default=(), compare=False)
 
 
 def _first_samples(chunks: Iterable[AudioChunk], num_samples: int) -> Iterator[AudioChunk]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from app.door import door
-from app.errors import DemoError, SessionBusy, SessionGone
+from app.errors import BadInput, DemoError, SessionBusy, SessionGone
 from app.session.cut import heard, heard_of, projected_samples
 from app.session.fit import Fit
 from app.session.folder import SessionFolder, read_wav
@@ -80,7 +80,7 @@ class Session:
 
     def transcript(self) -> tuple[TurnRecord, ...]:
         with self._lock:
-            records, running = self._history.records, self._running
+            records, running = self._history.shown(), self._running
             return records if running is None or running.is_listening else (*records, running.record())
 
     def wait_idle(self, timeout_s: float) -> bool:
@@ -101,6 +101,53 @@ class Session:
             turn = self._new_turn(turn_input, settings, system_prompt)
         self._tools.threads.prepare(partial(self._prepare, turn))
         return turn.stream
+
+    def again(
+        self,
+        number: int,
+        settings: TurnSettings,
+        message: TurnInput | None = None,
+        system_prompt: str | None = None,
+    ) -> TurnStream:
+        """Sends turn `number` once more, or `message` with its files in its place; all that came behind it is shelved
+        with it. If the new turn fails, the old one is back.
+
+        Raises what `submit` raises, and `BadInput` where the conversation has no such turn.
+        """
+        if system_prompt is not None:
+            system_prompt = checked_system_prompt(system_prompt, self._tools.prompter.limits)
+        with self._lock:
+            self._refuse_if_busy("send it again")
+            record = self._history.find(number)
+            if record is None or record.sent is None or record.state == "failed":
+                raise BadInput("This message is not in the conversation any more: write it again.")
+            self._history.rewind(number)
+            turn = self._new_turn(message or replace(record.sent, contents=()), settings, system_prompt)
+            turn.replaces = number
+            turn.kept = record.sent.contents if message is None else files_of(record.sent)
+        self._tools.threads.prepare(partial(self._prepare, turn))
+        return turn.stream
+
+    def take_back(self, number: int) -> TurnRecord | None:
+        """Shelves turn `number` and all behind it; its record, None where the conversation has no such turn. Raises
+        `SessionBusy` while a reply is being made."""
+        with self._lock:
+            self._refuse_if_busy("take turns back")
+            record = self._history.find(number)
+            if record is not None:
+                self._history.rewind(number)
+            return record
+
+    def show_version(self, number: int) -> bool:
+        """Goes on from a shelved turn, and what followed it, instead of the one in its place. False where there is no
+        such turn. Raises `SessionBusy` while a reply is being made."""
+        with self._lock:
+            self._refuse_if_busy("choose another version")
+            return self._history.switch(number)
+
+    def _refuse_if_busy(self, deed: str) -> None:
+        if self._running is not None:
+            raise SessionBusy(f"A reply is still being made: wait for its end or stop it, then {deed}.")
 
     def _new_turn(self, turn_input: TurnInput, settings: TurnSettings, system_prompt: str | None) -> RunningTurn:
         """Under the lock."""
@@ -129,7 +176,8 @@ class Session:
         engine, prompter = self._tools.loader.wait(), self._tools.prompter
         settings = checked_settings(turn.settings, engine.spec, prompter.limits)
         start_s = turn.elapsed_s()
-        stored = self._folder.admit(turn.number, turn.turn_input)
+        admitted = self._folder.admit(turn.number, turn.turn_input)
+        stored = replace(admitted, contents=(*turn.kept, *admitted.contents))
         with self._lock:
             if turn.is_stopped:
                 self._folder.forget({turn.number})
@@ -266,7 +314,7 @@ class Session:
                 if not is_failed:
                     _, trouble = self._stored(partial(self._folder.write_timings, turn.number, record.timings))
                     record = replace(record, message=message or trouble)
-                self._conclude(record)
+                self._conclude(turn, record)
         turn.end(event)
 
     def _cut_short(self, turn: RunningTurn, event: TurnFinished | TurnInterrupted) -> TurnInterrupted:
@@ -301,15 +349,18 @@ class Session:
             if message:
                 self._forget(turn)
             if not turn.is_orphan:
-                self._conclude(turn.ended(event, None, message))
+                self._conclude(turn, turn.ended(event, None, message))
         turn.end(event)
 
     def _forget(self, turn: RunningTurn) -> None:
         turn.files = ()
         self._folder.forget({turn.number})
 
-    def _conclude(self, record: TurnRecord) -> None:
-        self._history.records = (*self._history.records, record)
+    def _conclude(self, turn: RunningTurn, record: TurnRecord) -> None:
+        if record.state == "failed" and turn.replaces is not None:
+            self._history.switch(turn.replaces)
+        else:
+            self._history.records = (*self._history.records, record)
         self._running = None
         self._idle.notify_all()
 
@@ -410,8 +461,7 @@ class Session:
         Returns how many turns stay. Raises `SessionBusy` while a reply is being made.
         """
         with self._lock:
-            if self._running is not None:
-                raise SessionBusy("A reply is still being made: wait for its end or stop it, then drop turns.")
+            self._refuse_if_busy("drop turns")
             forgotten = self._history.drop_oldest(num_turns)
             num_left = len(self._history.context.past)
         self._folder.forget(forgotten)

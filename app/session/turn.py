@@ -21,6 +21,8 @@ class RunningTurn:
     `is_listening`: its message is still being spoken. `is_open`: it answers a message that may still go on, so its end
     waits; `is_taken_back`: the message went on. `played_samples`: of the speech, when somebody stopped it, as the
     player tells; None where it was not cut short. `is_ending`: its end is being booked, too late for such a figure.
+    `replaces`: the turn in whose place it stands, which comes back if this one fails; `kept`: what it has of that one's
+    message, the files or everything.
     """
 
     def __init__(self, number: int, turn_input: TurnInput, settings: TurnSettings, clock: Callable[[], float]) -> None:
@@ -45,6 +47,8 @@ class RunningTurn:
         self.num_opening = 0
         self.stored: TurnInput | None = None
         self.files: tuple[StoredFile, ...] = ()
+        self.replaces: int | None = None
+        self.kept: tuple[TextInput | FileInput, ...] = ()
         self._clock = clock
         self._lock = threading.Lock()
         self._early: list[tuple[str, float, float]] = []
@@ -126,7 +130,7 @@ class RunningTurn:
         with self._lock:
             return TurnRecord(
                 turn=self.number,
-                user_text=text_of(self.turn_input),
+                user_text=text_of(self.stored or self.turn_input),
                 files=self.files,
                 reply_text=reply_text,
                 wav=wav,
@@ -134,6 +138,7 @@ class RunningTurn:
                 voice=self.reply.voice,
                 message=message,
                 timings=self.reply.timings(self.number),
+                sent=self.stored,
             )
 
 

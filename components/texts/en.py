@@ -78,6 +78,19 @@ EN = {
     "speech_bound": "The speech did not end by itself and was cut.",
     "session_new": "The conversation had expired, so a new one begins here: press Send again.",
     "dropped": "The oldest turns are forgotten.",
+    # what can be done to a turn
+    "deed_edit": "Change this message",
+    "deed_again": "Answer again",
+    "deed_take_back": "Take this turn back",
+    "deed_version": "Version {number} of {total}",
+    "deed_version_back": "Earlier version",
+    "deed_version_on": "Later version",
+    "editing": "You are changing an earlier message: what came after it makes way and can be brought back.",
+    "editing_files": "You are changing an earlier message: it keeps its files, and what"
+    " came after it makes way and can be brought back.",
+    "editing_keep": "Keep it as it was",
+    "taken_back": "The turn is taken back.",
+    "taken_back_undo": "Bring it back",
     # errors; what went wrong in detail follows
     "error_bad_input": "That cannot be sent.",
     "error_context_full": "The conversation is full.",

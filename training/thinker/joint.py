@@ -29,7 +29,7 @@ FLAT_SHARE = 0.4
 FROZEN_SHARE = 0.5
 SPELLING_WEIGHT = 0.3
 NAMING_WEIGHT = 0.3
-SHARES = {"text": 0.14, "speech": 0.34, "picture": 0.28, "clip": 0.24}
+SHARES = {"text": 0.2, "speech": 0.34, "picture": 0.24, "clip": 0.22}
 # Conversations sorted by length together.
 POOLS = {"text": 400, "speech": 240, "picture": 160, "clip": 64}
 EVALUATE_EVERY_S = 900.0

@@ -1,0 +1,118 @@
+"""Turns that are changed, asked again, taken back and chosen by the buttons in the conversation, in Chromium."""
+
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.talk import (
+    TalkServer,
+    attach,
+    message_box,
+    reply_texts,
+    send_text,
+    sent,
+    set_limits,
+    timings,
+    wait_reply,
+)
+from tests.make_media import make_image
+
+EDIT, AGAIN, TAKE_BACK = "Change this message", "Answer again", "Take this turn back"
+
+
+def button(where: Page | Locator, label: str) -> Locator:
+    return where.get_by_role("button", name=label, exact=True)
+
+
+def conversation(page: Page, *texts: str) -> None:
+    """Says these things, one after the other, to a model whose replies are written only."""
+    page.locator("#speak input").uncheck()
+    set_limits(page, text_tokens=12)
+    for number, text in enumerate(texts, 1):
+        send_text(page, text)
+        wait_reply(page, number)
+
+
+def expect_sent(page: Page, *texts: str) -> None:
+    expect(sent(page).locator(".sent-text")).to_have_text(list(texts))
+
+
+def test_an_earlier_message_is_changed_and_the_first_version_comes_back(
+    talk_page: Page, talk_server: TalkServer
+) -> None:
+    page = talk_page
+    conversation(page, "First", "Second", "Third")
+    replies = reply_texts(page)
+    button(sent(page).first, EDIT).click()
+    expect(message_box(page)).to_have_value("First")
+    expect(page.locator("#notice")).to_contain_text("changing an earlier message")
+    send_text(page, "Changed")
+    wait_reply(page, 1)
+    expect_sent(page, "Changed")
+    expect(sent(page).first.locator(".version")).to_have_text("2/2")
+    button(sent(page).first, "Earlier version").click()
+    expect_sent(page, "First", "Second", "Third")
+    assert reply_texts(page) == replies
+    expect(sent(page).first.locator(".version")).to_have_text("1/2")
+    send_text(page, "Fourth")
+    wait_reply(page, 4)
+    button(sent(page).first, "Later version").click()
+    expect_sent(page, "Changed")
+
+
+def test_a_change_that_is_not_sent_changes_nothing(talk_page: Page) -> None:
+    page = talk_page
+    conversation(page, "First", "Second")
+    button(sent(page).first, EDIT).click()
+    expect(message_box(page)).to_have_value("First")
+    button(page, "Keep it as it was").click()
+    expect(message_box(page)).to_have_value("")
+    send_text(page, "Third")
+    wait_reply(page, 3)
+    expect_sent(page, "First", "Second", "Third")
+
+
+def test_a_turn_with_a_picture_is_answered_again_and_keeps_it(
+    talk_page: Page, talk_server: TalkServer, tmp_path: Path
+) -> None:
+    page = talk_page
+    conversation(page, "First")
+    attach(page, make_image(tmp_path / "photo.png", 200, 150))
+    send_text(page, "What is this?")
+    wait_reply(page, 2)
+    expect(button(page, AGAIN)).to_have_count(1)
+    button(page, AGAIN).click()
+    expect(sent(page).last.locator(".version")).to_have_text("2/2")
+    wait_reply(page, 2)
+    expect(sent(page).last.locator("img")).to_have_count(1)
+    expect_sent(page, "First", "What is this?")
+    # All before the turn was in the cache already, and the page says so.
+    page.locator("#chat .reply-timing summary").last.click()
+    expect(page.locator("#chat .reply-timing").last).to_contain_text("reused")
+    (folder,) = [one for one in talk_server.sessions() if (one / "turn_3.json").exists() and one.is_dir()][-1:]
+    second, third = timings(folder, 2), timings(folder, 3)
+    assert (third["num_reused"], third["num_new"]) == (second["num_reused"], second["num_new"])
+
+
+def test_the_newest_turn_is_taken_back_and_brought_back(talk_page: Page) -> None:
+    page = talk_page
+    conversation(page, "First", "Second")
+    button(page, TAKE_BACK).click()
+    expect_sent(page, "First")
+    expect(message_box(page)).to_have_value("Second")
+    button(page, "Bring it back").click()
+    expect_sent(page, "First", "Second")
+
+
+def test_the_buttons_work_by_keyboard_and_fit_a_phone(talk_page: Page) -> None:
+    page = talk_page
+    conversation(page, "First")
+    page.set_viewport_size({"width": 390, "height": 800})
+    edit = button(sent(page).first, EDIT)
+    edit.focus()
+    page.keyboard.press("Enter")
+    expect(message_box(page)).to_have_value("First")
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390, width
+    box = button(page, TAKE_BACK).bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["height"] >= 32, box
