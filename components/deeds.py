@@ -1,4 +1,4 @@
-"""What can be done to a turn that is in the conversation: its buttons and the event that they send; knows no session."""
+"""What can be done to a turn in the conversation: its buttons and the event that they send; knows no session."""
 
 import html
 from typing import Any
