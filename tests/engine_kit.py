@@ -1,7 +1,7 @@
 """Small means for the engine's tests: media parts of noise, and a turn run to its end without the worker thread."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import Qwen2_5OmniForConditionalGeneration, Qwen2_5OmniProcessor
 
-from app.chatml.render import render_turn
+from app.chatml.render import PastTurn, render_turn
 from app.engine.engine import Engine
 from app.engine.loader import EngineOptions, load_engine
 from app.engine.metrics import TurnClock
@@ -47,6 +47,11 @@ def sound(seed: int, seconds: float = 3.0) -> AudioPart:
 def new_turn(engine: Engine, state: EngineState, prompt: Prompt, settings: TurnSettings, seed: int = 0) -> Turn:
     clock = TurnClock(time.monotonic())
     return Turn(engine.stages, engine.tokenizer, state, prompt, settings, seed, 1, clock)
+
+
+def afresh(engine: Engine, past: Sequence[PastTurn], parts: tuple) -> Prompt:
+    """A whole conversation and its next turn, for an empty state."""
+    return render_turn(engine.spec, engine.tokenizer, engine.new_state(), parts, SYSTEM, past=past)
 
 
 def run(

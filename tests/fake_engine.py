@@ -29,7 +29,7 @@ from app.types.events import (
     TurnStarted,
 )
 from app.types.media import Audio, Image, MediaRules, Video, VisionRules
-from app.types.prompt import Append, Prompt, Segment
+from app.types.prompt import Append, Boundary, Prompt, Segment
 from app.types.turn import AudioPart, ImagePart, Part, TextInput, TextPart, TurnInput, TurnSettings, VideoPart
 
 SAMPLE_RATE = 24_000
@@ -81,6 +81,9 @@ class FakeState:
 
     def mark(self) -> tuple:
         return len(self.ids), self.pending_ids
+
+    def mark_at(self, boundary: Boundary) -> tuple:
+        return boundary.num_tokens, ()
 
     def trim(self, mark: tuple) -> None:
         del self.ids[mark[0] :]
@@ -382,19 +385,17 @@ def _system_ids(system_prompt: str) -> list[int]:
     return [1, 10, *_ids_of(TextPart(system_prompt)), 2]
 
 
-def fake_render(spec, tokenizer, state, parts, system_prompt: str, reply: str | None = None) -> Prompt:
-    opening = list(state.pending_ids) if state.num_tokens else _system_ids(system_prompt)
-    return _prompt(opening + _message_ids(parts), state.num_tokens, reply)
+def fake_render(spec, tokenizer, state, parts, system_prompt: str, reply: str | None = None, past=()) -> Prompt:
+    ids = list(state.pending_ids) if state.num_tokens else _system_ids(system_prompt)
+    boundaries = []
+    for turn in past:
+        ids += _message_ids(turn.parts) + list(turn.reply_ids)
+        end = state.num_tokens + len(ids)
+        boundaries.append(Boundary(end, end, end))
+    return replace(_prompt(ids + _message_ids(parts), state.num_tokens, reply), boundaries=tuple(boundaries))
 
 
-def fake_render_history(spec, tokenizer, past, parts, system_prompt: str, reply: str | None = None) -> Prompt:
-    ids = _system_ids(system_prompt)
-    for past_parts, reply_ids in past:
-        ids += _message_ids(past_parts) + list(reply_ids)
-    return _prompt(ids + _message_ids(parts), 0, reply)
-
-
-FAKE_PIPELINE = Pipeline(fake_decode, fake_render, fake_render_history)
+FAKE_PIPELINE = Pipeline(fake_decode, fake_render)
 
 
 def fake_service(

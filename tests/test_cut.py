@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from app.chatml.render import PastTurn, render_history
+from app.chatml.render import PastTurn
 from app.engine.state import Mark
 from app.session.cut import heard, projected_samples
 from app.types.turn import TextPart
-from tests.engine_kit import SYSTEM, new_turn, run, text_ids
+from tests.engine_kit import afresh, new_turn, run, text_ids
 from tests.test_engine_worker import SETTINGS
 
 WORDS = ("Nine", " plus", " five", " is", " four", "teen", ".")
@@ -70,7 +70,7 @@ def test_a_cut_reply_is_a_reply_that_was_never_longer(tiny, num_kept):
     after = text_ids(run(tiny.engine, state, (TextPart("again"),), SETTINGS))
     fresh = tiny.engine.new_state()
     past = PastTurn((TextPart("hello"),), tuple(ids[:num_kept]))
-    prompt = render_history(tiny.engine.spec, tiny.engine.tokenizer, (past,), (TextPart("again"),), SYSTEM)
+    prompt = afresh(tiny.engine, (past,), (TextPart("again"),))
     with torch.inference_mode():
         events = [e for e in new_turn(tiny.engine, fresh, prompt, SETTINGS).steps() if e is not None]
     assert after == text_ids(events)

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from app.chatml.cursor import Cursor
-from app.chatml.render import PastTurn, render_history, render_turn
+from app.chatml.render import PastTurn, render_turn
 from app.errors import ContextFull
 from app.types.events import TextDelta, TurnFinished, TurnInterrupted
 from app.types.turn import TALKER_SAMPLING, THINKER_SAMPLING, TextPart, TurnSettings
 from tests.engine_kit import (
     SYSTEM,
+    afresh,
     codes,
     new_turn,
     noise_image,
@@ -60,7 +61,7 @@ def test_three_turns_appended_equal_a_fresh_prefill(tiny):
     hook.remove()
     with torch.inference_mode():
         appended = thinker.model.lm_head(torch.cat(logits))
-    prompt = render_history(tiny.engine.spec, tiny.engine.tokenizer, past, (TextPart("end"),), SYSTEM)
+    prompt = afresh(tiny.engine, past, (TextPart("end"),))
     fresh, expected = thinker_logits(tiny, prompt)
     length = state.num_tokens
     assert fresh.ids[:length] == state.ids
@@ -80,7 +81,7 @@ def test_the_talker_behind_two_turns_gives_what_a_fresh_one_gives(tiny):
     appended = run(tiny.engine, state, TURNS[2], SETTINGS)
     num_steps = len(logits)
     with torch.inference_mode():
-        prompt = render_history(tiny.engine.spec, tiny.engine.tokenizer, past, TURNS[2], SYSTEM)
+        prompt = afresh(tiny.engine, past, TURNS[2])
         fresh = [e for e in new_turn(tiny.engine, tiny.engine.new_state(), prompt, SETTINGS).steps() if e is not None]
     hook.remove()
     assert text_ids(fresh) == text_ids(appended)
@@ -166,7 +167,7 @@ def test_stopped_at_any_step_the_next_turn_works_and_knows_what_was_said(tiny):
         past = [PastTurn(TURNS[0], first_reply(tiny)), PastTurn(TURNS[1], reply)]
         following = run(tiny.engine, state, TURNS[2], SETTINGS)
         with torch.inference_mode():
-            prompt = render_history(tiny.engine.spec, tiny.engine.tokenizer, past, TURNS[2], SYSTEM)
+            prompt = afresh(tiny.engine, past, TURNS[2])
             fresh = new_turn(tiny.engine, tiny.engine.new_state(), prompt, SETTINGS)
             expected = [event for event in fresh.steps() if event is not None]
         assert text_ids(following) == text_ids(expected), stop_at

@@ -87,6 +87,46 @@ def test_a_freed_cache_is_written_afresh_to_the_same_ids_and_the_same_reply(serv
     assert ids(kept) == ids(rewritten)
 
 
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_an_edited_conversation_equals_a_fresh_one_and_reuses_what_came_before(service, settings, uploads, turn):
+    """With an image, a video with sound and a recording; also after the cache was given up in between."""
+    turns = [said("one", uploads / "a.png"), said("two", uploads / "a.mp4"), said("three", uploads / "a.wav")]
+    edited = service.open(None, "").session_id
+    for one in turns:
+        drain(service.submit(edited, one, settings))
+    assert service.show_version(edited, turn) is False
+    service._sessions.get(edited).free_cache()
+    drain(service.submit(edited, said("four"), settings))
+    tokens = [past.mark.num_tokens for past in service._sessions.get(edited)._history.context.past]
+    changed = drain(service.again(edited, turn, settings, said("changed")))
+    assert prefilled(changed).num_reused == (tokens[turn - 2] if turn > 1 else 0)
+    after = drain(service.submit(edited, said("after", uploads / "a.png"), settings))
+    fresh = service.open(None, "").session_id
+    for one in turns[: turn - 1]:
+        drain(service.submit(fresh, one, settings))
+    (files,) = [[content.path for content in turns[turn - 1].contents if isinstance(content, FileInput)]]
+    assert ids(drain(service.submit(fresh, said("changed", *files), settings))) == ids(changed)
+    assert ids(drain(service.submit(fresh, said("after", uploads / "a.png"), settings))) == ids(after)
+    states = [state_of(service, session) for session in (edited, fresh)]
+    assert states[0].ids == states[1].ids and states[0].next_position == states[1].next_position
+
+
+def test_another_version_is_written_behind_what_both_share(service, settings, uploads):
+    session = service.open(None, "").session_id
+    for one in (said("one", uploads / "a.png"), said("two", uploads / "a.wav"), said("three")):
+        drain(service.submit(session, one, settings))
+    whole = list(state_of(service, session).ids)
+    drain(service.again(session, 2, settings, said("zwei")))
+    assert service.show_version(session, 2)
+    events = drain(service.submit(session, said("four"), settings))
+    assert state_of(service, session).ids[: len(whole)] == whole
+    assert 0 < prefilled(events).num_reused < len(whole)
+    fresh = service.open(None, "").session_id
+    for one in (said("one", uploads / "a.png"), said("two", uploads / "a.wav"), said("three")):
+        drain(service.submit(fresh, one, settings))
+    assert ids(drain(service.submit(fresh, said("four"), settings))) == ids(events)
+
+
 def test_the_estimate_is_what_the_turn_takes(service, settings, uploads):
     session = service.open(None, "").session_id
     for turn in (said("one", uploads / "a.mp4", uploads / "a.png"), said("two", uploads / "a.wav")):

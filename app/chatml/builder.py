@@ -11,7 +11,7 @@ from app.chatml.log_mel import log_mel
 from app.chatml.video import VideoPiece, video_pieces
 from app.engine.spec import ModelSpec
 from app.types.media import Audio, Image, Video
-from app.types.prompt import Feature, MelBlock, Prompt, Segment
+from app.types.prompt import Boundary, Feature, MelBlock, Prompt, Segment
 from app.types.turn import AudioPart, ImagePart, Part, TextPart, VideoPart
 
 # A segment is one pass through the Thinker. Shorter ones cost a pass each, longer ones memory.
@@ -39,7 +39,9 @@ class PromptBuilder:
         tokenizer: PreTrainedTokenizerBase,
         cursor: Cursor,
         min_segment_tokens: int = MIN_SEGMENT_TOKENS,
+        num_cached: int = 0,
     ) -> None:
+        """`num_cached`: tokens that the cache holds before these."""
         self._spec = spec
         self._tokenizer = tokenizer
         self._cursor = cursor
@@ -49,6 +51,8 @@ class PromptBuilder:
         self._positions: list[torch.Tensor] = []
         self._features: list[Feature] = []
         self._segments: list[Segment] = []
+        self._num_tokens = num_cached
+        self.boundaries: list[Boundary] = []
 
     def system(self, prompt: str) -> None:
         self._control(self._spec.ids.im_start)
@@ -57,13 +61,18 @@ class PromptBuilder:
 
     def close_reply(self, pending_ids: tuple[int, ...]) -> None:
         """End the reply that the cache holds. `pending_ids` were sampled last and are not in the cache yet."""
-        self._place([id_ for id_ in pending_ids if id_ not in self._spec.ids.ends_of_text])
+        self._reply(pending_ids)
         self._end_message()
+
+    def _reply(self, ids: tuple[int, ...]) -> None:
+        self._place([id_ for id_ in ids if id_ not in self._spec.ids.ends_of_text])
 
     def past(self, turn: PastTurn) -> None:
         self.user(turn.parts)
         self.assistant()
-        self.close_reply(turn.reply_ids)
+        self._reply(turn.reply_ids)
+        self.boundaries.append(Boundary(self._num_tokens, self._cursor.next, self._cursor.top))
+        self._end_message()
 
     def user(self, parts: tuple[Part, ...]) -> None:
         self.open_user()
@@ -106,7 +115,7 @@ class PromptBuilder:
     def build(self, reply_ids: tuple[int, ...] | None = None) -> Prompt:
         self._flush_text()
         self._cut(force=True)
-        return Prompt(tuple(self._segments), reply_ids)
+        return Prompt(tuple(self._segments), reply_ids, tuple(self.boundaries))
 
     def encode(self, text: str) -> list[int]:
         """Plain text to ids, never a control token."""
@@ -129,6 +138,7 @@ class PromptBuilder:
     def _place(self, ids: list[int]) -> None:
         if ids:
             self._ids += ids
+            self._num_tokens += len(ids)
             self._positions.append(self._cursor.line(len(ids)))
 
     def _cut(self, force: bool = False) -> None:
@@ -169,6 +179,7 @@ class PromptBuilder:
 
     def _media(self, placeholder: int, positions: torch.Tensor, features: tuple[Feature, ...]) -> None:
         self._ids += [placeholder] * positions.shape[1]
+        self._num_tokens += positions.shape[1]
         self._positions.append(positions)
         self._features += features
         self._cursor.place(positions)
@@ -204,4 +215,5 @@ class PromptBuilder:
         """Two control tokens at one position, as around a video with sound."""
         self._flush_text()
         self._ids += [first, second]
+        self._num_tokens += 2
         self._positions.append(self._cursor.together(2))

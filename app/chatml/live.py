@@ -40,7 +40,7 @@ class _Given:
 class LivePrompt:
     """Owns one user message while it grows. `fps`: frames per second of the pictures, one of LIVE_FPS; None without.
 
-    `cursor` stands behind what the cache holds. `rise_decades`: see above. Not thread-safe.
+    `cursor` stands behind what the cache holds, `num_cached` tokens. `rise_decades`: see above. Not thread-safe.
     """
 
     def __init__(
@@ -50,10 +50,11 @@ class LivePrompt:
         cursor: Cursor,
         fps: float | None = None,
         rise_decades: float = RISE_DECADES,
+        num_cached: int = 0,
     ) -> None:
         assert fps is None or fps in LIVE_FPS, fps
         self._spec = spec
-        self._builder = PromptBuilder(spec, tokenizer, cursor)
+        self._builder = PromptBuilder(spec, tokenizer, cursor, num_cached=num_cached)
         self._cursor = cursor
         self._fps = fps
         self._rise_decades = rise_decades
@@ -77,15 +78,15 @@ class LivePrompt:
     def begin(
         self, system_prompt: str | None, pending_ids: Sequence[int] = (), past: Sequence[PastTurn] = ()
     ) -> Append:
-        """Opens the message: behind `system_prompt` and `past`, or where the first is None behind the reply that ends
-        in `pending_ids`. What older turns need is to be appended now."""
+        """Opens the message: behind `system_prompt`, or where that is None behind the reply that ends in `pending_ids`,
+        and behind `past`. What older turns need is to be appended now."""
         builder = self._builder
         if system_prompt is None:
             builder.close_reply(tuple(pending_ids))
         else:
             builder.system(system_prompt)
-            for turn in past:
-                builder.past(turn)
+        for turn in past:
+            builder.past(turn)
         opening = builder.take() if past else ()
         builder.open_user()
         if self._fps is None:
@@ -93,7 +94,7 @@ class LivePrompt:
         else:
             builder.open_video(has_sound=True)
         self._start = self._cursor.next
-        return Append(opening)
+        return Append(opening, boundaries=tuple(builder.boundaries))
 
     def see(self, pixels: np.ndarray, at_s: float) -> None:
         """A picture uint8 `[height, width, 3]`, resized for the checkpoint, all of one size; shown from `at_s` on, in

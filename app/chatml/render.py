@@ -31,47 +31,29 @@ def render_turn(
     system_prompt: str,
     reply: str | None = None,
     min_segment_tokens: int = MIN_SEGMENT_TOKENS,
+    past: Sequence[PastTurn] = (),
 ) -> Prompt:
-    """What the next turn adds behind `state`: the system prompt if it is empty, else the end of the last reply; then
-    the user's message and the opening of the answer. `reply`: a given answer that is to be spoken as it stands.
+    """What the next turn adds behind `state`: the system prompt if it is empty, else the end of the last reply; the
+    turns `past` that it lacks, as they were written when they were new; then the user's message and the opening of the
+    answer. `reply`: a given answer that is to be spoken as it stands.
 
     Raises ContextFull when there is no room for it and a short reply.
     """
     cursor = Cursor(state.next_position, state.top_position)
-    builder = PromptBuilder(spec, tokenizer, cursor, min_segment_tokens)
+    builder = PromptBuilder(spec, tokenizer, cursor, min_segment_tokens, state.num_tokens)
     if state.num_tokens == 0:
         builder.system(system_prompt)
     else:
         builder.close_reply(state.pending_ids)
-    return _finish(builder, parts, reply, spec, state.num_tokens)
-
-
-def render_history(
-    spec: ModelSpec,
-    tokenizer: PreTrainedTokenizerBase,
-    turns: Sequence[PastTurn],
-    parts: Sequence[Part],
-    system_prompt: str,
-    reply: str | None = None,
-) -> Prompt:
-    """A whole conversation and its next turn, for an empty state: what `render_turn` gave, turn after turn."""
-    builder = PromptBuilder(spec, tokenizer, Cursor())
-    builder.system(system_prompt)
-    for turn in turns:
+    for turn in past:
         builder.past(turn)
-    return _finish(builder, parts, reply, spec, num_cached=0)
-
-
-def _finish(
-    builder: PromptBuilder, parts: Sequence[Part], reply: str | None, spec: ModelSpec, num_cached: int
-) -> Prompt:
     builder.user(tuple(parts))
     builder.assistant()
     prompt = builder.build(None if reply is None else tuple(builder.encode(reply)))
-    needed = num_cached + prompt.num_tokens + max(MIN_REPLY_TOKENS, len(prompt.reply_ids or ()))
+    needed = state.num_tokens + prompt.num_tokens + max(MIN_REPLY_TOKENS, len(prompt.reply_ids or ()))
     if needed > spec.context_length:
         raise ContextFull(
-            f"This turn needs {prompt.num_tokens:,} tokens and the conversation already holds {num_cached:,} of "
+            f"This turn needs {prompt.num_tokens:,} tokens and the conversation already holds {state.num_tokens:,} of "
             f"{spec.context_length:,}; forget the oldest turns, or send less."
         )
     return prompt

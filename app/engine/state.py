@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, PretrainedConfig
 
+from app.types.prompt import Boundary
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -83,6 +85,10 @@ class EngineState:
 
     def mark(self) -> Mark:
         return Mark(self.num_tokens, self.next_position, self.top_position, self.pending_ids)
+
+    def mark_at(self, boundary: Boundary) -> Mark:
+        """The mark of a turn that was written afresh: all of its reply is in the caches."""
+        return Mark(boundary.num_tokens, boundary.next_position, boundary.top_position, ())
 
     def trim(self, mark: Mark) -> None:
         """Forget all that came after `mark`, which must be one of this conversation's."""

@@ -13,6 +13,7 @@ from app.session.prompter import Context, PastTurn
 from app.session.record import TurnRecord
 from app.session.turn import RunningTurn
 from app.types.events import Event, TurnFailed
+from app.types.prompt import Boundary
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,10 @@ class History:
         state, context = turn.state, self.context
         is_kept = not isinstance(event, TurnFailed) and size_of(state) != turn.size_before
         if is_kept and not turn.is_orphan:
-            num_tokens = state.num_tokens - turn.num_opening - sum(past.num_tokens for past in context.past)
-            ids = tuple(turn.reply.text_ids)
-            past = (*context.past, PastTurn(turn.number, turn.stored, ids, num_tokens, state.mark()))
-            self.context = replace(context, state=state, past=past)
+            older = _written(state, context.past, turn.boundaries, turn.num_opening)
+            num_tokens = state.num_tokens - turn.num_opening - sum(past.num_tokens for past in older)
+            newest = PastTurn(turn.number, turn.stored, tuple(turn.reply.text_ids), num_tokens, state.mark())
+            self.context = replace(context, state=state, past=(*older, newest))
         elif state is not context.state:
             state.close()
 
@@ -145,19 +146,16 @@ class History:
         taken = [self._shelf.pop(one) for one in way]
         self.records += tuple(shelved.record for shelved in taken)
         past = tuple(shelved.past for shelved in taken if shelved.past is not None)
-        if past:
-            self._give_up_state((*self.context.past, *past))
+        self.context = replace(self.context, past=(*self.context.past, *past))
         return True
 
     def _keep(self, past: tuple[PastTurn, ...]) -> None:
         """Of the context the first turns alone: the model goes back to the end of the last of them."""
-        if len(past) == len(self.context.past):
-            return
-        mark = past[-1].mark if past else None
-        if self.context.state is None or mark is None:
+        marks = [turn.mark for turn in past if turn.mark is not None]
+        if self.context.state is None or not marks:
             self._give_up_state(past)
             return
-        self.context.state.trim(mark)
+        self.context.state.trim(marks[-1])
         self.context = replace(self.context, past=past)
 
     def newest_reply(self, number: int) -> TurnRecord | None:
@@ -170,12 +168,12 @@ class History:
     def cut_newest(self, cut: Heard, heard_s: float, wav: Path | None) -> TurnRecord:
         """Shortens the newest reply, in the engine's memory too; the changed record. `wav`: what was heard of it."""
         context, newest = self.context, self.context.past[-1]
-        num_gone = 0
-        if context.state is not None:
+        num_gone, is_written = 0, newest.mark is not None
+        if is_written:
             num_gone = context.state.num_tokens
             context.state.cut_reply(len(newest.reply_ids), cut.num_ids)
             num_gone -= context.state.num_tokens
-        mark = None if context.state is None else context.state.mark()
+        mark = context.state.mark() if is_written else None
         ids, num_tokens = newest.reply_ids[: cut.num_ids], newest.num_tokens - num_gone
         shorter = replace(newest, reply_ids=ids, num_tokens=num_tokens, mark=mark)
         self.context = replace(context, past=(*context.past[:-1], shorter))
@@ -193,6 +191,21 @@ class History:
         changed = replace(record, timings=record.timings | figures)
         self.records = tuple(changed if one is record else one for one in self.records)
         return changed
+
+
+def _written(
+    state: Any, past: tuple[PastTurn, ...], boundaries: tuple[Boundary, ...], num_opening: int
+) -> tuple[PastTurn, ...]:
+    """The turns with marks and sizes, those too that were written afresh, up to `boundaries`."""
+    left, end = iter(boundaries), num_opening
+    found = []
+    for turn in past:
+        if turn.mark is None:
+            boundary = next(left)
+            turn = replace(turn, mark=state.mark_at(boundary), num_tokens=boundary.num_tokens - end)
+        end += turn.num_tokens
+        found.append(turn)
+    return tuple(found)
 
 
 def size_of(state: Any) -> tuple:

@@ -22,7 +22,7 @@ _UNLIMITED = 1 << 40
 @dataclass(frozen=True)
 class PastTurn:
     """A turn in the model's context. `num_tokens`: what it takes there, the opening of the conversation not counted;
-    `mark`: where it ends in the cache, None once that was given up."""
+    `mark`: where it ends in the cache, None while it is not there."""
 
     number: int
     stored: TurnInput
@@ -33,7 +33,8 @@ class PastTurn:
 
 @dataclass(frozen=True)
 class Context:
-    """What a session's next turn builds on. `state` None: `past` must be written afresh into a new one."""
+    """What a session's next turn builds on. `state` holds the first turns of `past`, those with a mark; the others must
+    be written afresh behind them, all of them into a new one where it is None."""
 
     state: Any
     past: tuple[PastTurn, ...]
@@ -42,6 +43,10 @@ class Context:
     @property
     def num_cached(self) -> int:
         return 0 if self.state is None else self.state.num_tokens
+
+    @property
+    def unwritten(self) -> tuple[PastTurn, ...]:
+        return tuple(turn for turn in self.past if turn.mark is None)
 
 
 @dataclass(frozen=True)
@@ -59,21 +64,19 @@ class Prompter:
         return self.pipeline.decode(turn_input, engine.spec.media, self.limits)
 
     def render(self, engine: Any, context: Context, target: Any, parts: tuple[Part, ...], reply: str | None) -> Prompt:
-        """What has to be appended to `target`: the turn, and all before it where the context has no state."""
-        spec = replace(engine.spec, context_length=_UNLIMITED)
-        if context.state is not None or not context.past:
-            return self.pipeline.render(spec, engine.tokenizer, target, parts, context.system_prompt, reply)
-        past = tuple((self.decode(engine, turn.stored), turn.reply_ids) for turn in context.past)
-        return self.pipeline.render_history(spec, engine.tokenizer, past, parts, context.system_prompt, reply)
+        """What has to be appended to `target`: the turn, and those before it that the state lacks."""
+        spec, past = replace(engine.spec, context_length=_UNLIMITED), self._past(engine, context)
+        return self.pipeline.render(spec, engine.tokenizer, target, parts, context.system_prompt, reply, past=past)
+
+    def _past(self, engine: Any, context: Context) -> tuple[SpokenTurn, ...]:
+        return tuple(SpokenTurn(self.decode(engine, turn.stored), turn.reply_ids) for turn in context.unwritten)
 
     def begin_live(self, engine: Any, context: Context, target: Any, fps: float | None) -> tuple[LivePrompt, Append]:
         """A message that is going to be spoken, behind `target`; and what older turns need before it."""
         cursor = Cursor(target.next_position, target.top_position)
-        live = LivePrompt(engine.spec, engine.tokenizer, cursor, fps)
-        if context.state is not None:
-            return live, live.begin(None, target.pending_ids)
-        past = [SpokenTurn(self.decode(engine, turn.stored), turn.reply_ids) for turn in context.past]
-        return live, live.begin(context.system_prompt, past=past)
+        live = LivePrompt(engine.spec, engine.tokenizer, cursor, fps, num_cached=target.num_tokens)
+        system_prompt = context.system_prompt if context.state is None else None
+        return live, live.begin(system_prompt, target.pending_ids, self._past(engine, context))
 
     def num_opening(self, engine: Any, context: Context) -> int:
         """Tokens that every conversation begins with."""

@@ -199,7 +199,7 @@ class Session:
             fit = prompter.fit(engine, self.session_id, context, parts, prompt, settings)
             if not fit.fits:
                 raise fit.error()
-            turn.num_opening = fit.num_opening
+            turn.num_opening, turn.boundaries = fit.num_opening, prompt.boundaries
             turn.note_stage("render", start_s)
             self._hand_over(engine, turn, target, prompt, fit.limited(settings))
         finally:
@@ -241,6 +241,7 @@ class Session:
             with door("listening"):
                 turn.num_opening = prompter.num_opening(engine, context)
                 live, opening = prompter.begin_live(engine, context, target, fps)
+                turn.boundaries = opening.boundaries
         except DemoError:
             if target is not context.state:
                 target.close()

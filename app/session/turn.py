@@ -10,6 +10,7 @@ from app.errors import DemoError
 from app.session.record import Reply, StoredFile, TurnRecord
 from app.session.stream import TurnStream
 from app.types.events import Event, StageTimed, TurnFailed, TurnFinished, TurnInterrupted, TurnMetrics, TurnStarted
+from app.types.prompt import Boundary
 from app.types.turn import AudioPart, FileInput, ImagePart, Part, TextInput, TurnInput, TurnSettings
 
 
@@ -45,6 +46,7 @@ class RunningTurn:
         self.state: Any = None
         self.size_before: tuple | None = None
         self.num_opening = 0
+        self.boundaries: tuple[Boundary, ...] = ()
         self.stored: TurnInput | None = None
         self.files: tuple[StoredFile, ...] = ()
         self.replaces: int | None = None
@@ -58,6 +60,7 @@ class RunningTurn:
         """An attempt to answer what is being said, from now on."""
         turn = RunningTurn(self.number, self.turn_input, self.settings, self._clock)
         turn.state, turn.size_before, turn.num_opening = self.state, self.size_before, self.num_opening
+        turn.boundaries = self.boundaries
         turn.is_open = True
         return turn
 

@@ -45,12 +45,23 @@ class Segment:
         return int(self.token_ids.shape[0])
 
 
+@dataclass(frozen=True)
+class Boundary:
+    """Where the reply of a turn that was written afresh ends: tokens of the conversation by then, and positions."""
+
+    num_tokens: int
+    next_position: int
+    top_position: int
+
+
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """Everything that the newest turn adds. `reply_ids`: a given reply that is spoken as it is, else None."""
+    """Everything that the newest turn adds, and the older ones that the cache lacks. `reply_ids`: a given reply that is
+    spoken as it is, else None; `boundaries`: of the older turns, in order."""
 
     segments: tuple[Segment, ...]
     reply_ids: tuple[int, ...] | None = None
+    boundaries: tuple[Boundary, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -60,7 +71,8 @@ class Prompt:
 @dataclass(frozen=True, eq=False)
 class Append:
     """What a message that is still being spoken adds: `segments` to append, and before that the last `num_taken_back`
-    of those appended earlier to take back."""
+    of those appended earlier to take back. `boundaries`: as in `Prompt`."""
 
     segments: tuple[Segment, ...]
     num_taken_back: int = 0
+    boundaries: tuple[Boundary, ...] = ()
