@@ -27,6 +27,7 @@ LEARNING_RATE = 1.5e-3
 FLAT_SHARE = 0.4
 # Of the steps, with the towers as they are.
 FROZEN_SHARE = 0.5
+FROZEN_AGAIN_SHARE = 0.25
 SPELLING_WEIGHT = 0.3
 NAMING_WEIGHT = 0.3
 SHARES = {"text": 0.2, "speech": 0.34, "picture": 0.24, "clip": 0.22}
@@ -41,11 +42,10 @@ def run(workspace: Workspace) -> None:
     encode = TextEncoder(tokenizer)
     thinker = Thinker(ThinkerSizes(), vocabulary_size(tokenizer)).to(workspace.device)
     started = workspace.started(NAME)
-    if started is None:
-        for stage in (language.NAME, hearing.NAME, seeing.NAME):
-            thinker.load_state_dict(workspace.load_weights(stage), strict=False)
-    else:
-        thinker.load_state_dict(started)
+    thinker.load_state_dict(workspace.load_weights(language.NAME) if started is None else started, strict=False)
+    # They may have learnt further by themselves.
+    for stage in (hearing.NAME, seeing.NAME):
+        thinker.load_state_dict(workspace.load_weights(stage), strict=False)
     speller, namer = load_teachers(workspace, thinker, encode)
     thinker.model.embed_tokens.requires_grad_(False)
     optimizers = make_optimizers(
@@ -56,8 +56,8 @@ def run(workspace: Workspace) -> None:
     kinds = workspace.common_random(f"{NAME}/kinds")
     batches = draw_batches(workspace, generator, encode)
     num_steps = workspace.steps(NAME, NUM_STEPS, 8)
-    # Parts that have been together before need no time to get acquainted.
-    num_frozen = int(FROZEN_SHARE * num_steps) if started is None else 0
+    # Parts that have been together before need less time to get acquainted.
+    num_frozen = int((FROZEN_SHARE if started is None else FROZEN_AGAIN_SHARE) * num_steps)
     small = questions(workspace, encode, workspace.size(3, 1))
     padding = encode.ids.ends_of_text[0]
 
