@@ -206,6 +206,20 @@ class Service:
             self._keep_budget(session_id)
             return session.again(turn, settings, message, system_prompt)
 
+    def speak_again(self, session_id: str, turn: int, settings: TurnSettings) -> TurnStream:
+        """Speaks the reply of a turn once more, in another voice or with another seed; see `Session.speak_again`."""
+        with door("speaking again"):
+            session = self._sessions.use(session_id)
+            if self.failure is not None:
+                raise self.failure
+            self._keep_budget(session_id)
+            return session.speak_again(turn, settings)
+
+    def choose_take(self, session_id: str, turn: int, place: int) -> TurnRecord | None:
+        """Keeps another sound of a turn's reply; None where there is none."""
+        with door("choosing a take"):
+            return self._sessions.use(session_id).choose_take(turn, place)
+
     def take_back(self, session_id: str, turn: int) -> TurnRecord | None:
         """Takes a turn and all behind it out of the conversation; its record, None where there is none."""
         with door("taking a turn back"):

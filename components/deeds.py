@@ -8,36 +8,38 @@ import gradio as gr
 from app.service import TurnRecord
 from components.texts import Texts
 
-DEEDS = ("again", "edit", "take_back", "version", "keep")
+DEEDS = ("again", "edit", "take_back", "version", "keep", "speak", "take")
 # A reply that makes way for another must not go on sounding. The time to the first sound counts from the click.
 DEED_JS = """document.addEventListener('click', (event) => {
   const button = event.target.closest(':is(#chat, #notice) button[data-deed]');
   if (!button) return;
   const deed = button.dataset.deed;
-  if (window.omniPlayer && ['again', 'take_back', 'version'].includes(deed)) window.omniPlayer.stop();
-  if (window.omniPlayer && deed === 'again') window.omniPlayer.markSubmit();
-  trigger('deed', { deed, turn: Number(button.dataset.turn) });
+  if (window.omniPlayer && !['edit', 'keep'].includes(deed)) window.omniPlayer.stop();
+  if (window.omniPlayer && ['again', 'speak'].includes(deed)) window.omniPlayer.markSubmit();
+  trigger('deed', { deed, turn: Number(button.dataset.turn), take: Number(button.dataset.take || 0) });
 });"""
 _PICTURES = {
     "again": '<path d="M4 12a8 8 0 1 0 2.5-5.8M4 4v5h5"/>',
     "edit": '<path d="m4 20 1-4L16 5l3 3L8 19l-4 1z"/>',
     "take_back": '<path d="M9 14 4 9l5-5M4 9h10a6 6 0 0 1 0 12h-3"/>',
+    "speak": '<path d="M5 10v4h3l4 4V6l-4 4zM16 9a4 4 0 0 1 0 6m2.5-8.5a8 8 0 0 1 0 11"/>',
     "back": '<path d="m14 6-6 6 6 6"/>',
     "on": '<path d="m10 6 6 6-6 6"/>',
 }
 
 
 def build_deeds() -> gr.HTML:
-    """Nothing to be seen; its event `deed` carries what to do and to which turn."""
+    """Nothing to be seen; its event `deed` carries what to do and to which turn (and take of it)."""
     return gr.HTML("", elem_id="deeds", js_on_load=DEED_JS, apply_default_css=False)
 
 
-def read_deed(data: Any) -> tuple[str, int] | None:
-    """What to do, one of DEEDS, and the turn; None where the event carries neither."""
+def read_deed(data: Any) -> tuple[str, int, int] | None:
+    """What to do, one of DEEDS, the turn and the take; None where the event does not carry them."""
     if not isinstance(data, dict):
         return None
-    deed, turn = data.get("deed"), data.get("turn")
-    return (deed, turn) if deed in DEEDS and isinstance(turn, int) and not isinstance(turn, bool) else None
+    deed, turn, take = data.get("deed"), data.get("turn"), data.get("take", 0)
+    are_numbers = all(isinstance(number, int) and not isinstance(number, bool) for number in (turn, take))
+    return (deed, turn, take) if deed in DEEDS and are_numbers else None
 
 
 def message_buttons(record: TurnRecord, texts: Texts) -> str:
@@ -60,6 +62,22 @@ def reply_buttons(record: TurnRecord, texts: Texts) -> str:
     """Under the newest reply: to have another one, and to take the turn back."""
     again = _icon("again", "again", record.turn, texts("deed_again"))
     return f'<div class="deeds">{again}{_icon("take_back", "take_back", record.turn, texts("deed_take_back"))}</div>'
+
+
+def speech_buttons(record: TurnRecord, texts: Texts) -> str:
+    """Under a reply: to have it spoken in the voice that is chosen now, and its takes where it has several."""
+    if not record.reply_text.strip():
+        return ""
+    buttons = _icon("speak", "speak", record.turn, texts("deed_speak"))
+    for place, take in enumerate(record.takes):
+        is_chosen = take.wav == record.wav
+        label = html.escape(texts("deed_take", number=place + 1, voice=take.voice))
+        buttons += (
+            f'<button type="button" class="take" data-deed="take" data-turn="{record.turn}" data-take="{place}"'
+            f' aria-pressed="{str(is_chosen).lower()}" title="{label}" aria-label="{label}">'
+            f"{html.escape(take.voice)}</button>"
+        )
+    return f'<div class="deeds">{buttons}</div>'
 
 
 def word_button(deed: str, turn: int, label: str) -> str:

@@ -26,25 +26,29 @@ REDRAW_S = 1 / 15
 
 @dataclass(frozen=True)
 class Sent:
-    """A message. `typed`: values of the composer's widgets, to be put back if it is refused; None where it did not come
-    from there."""
+    """A message, None where a reply that is there is spoken again. `typed`: values of the composer's widgets, to be put
+    back if it is refused; None where it did not come from there."""
 
-    message: TurnInput
+    message: TurnInput | None
     typed: Sequence[Any] | None
 
     @property
     def text(self) -> str:
-        return "".join(content.text for content in self.message.contents if isinstance(content, TextInput))
+        return "".join(content.text for content in self._contents if isinstance(content, TextInput))
 
     @property
     def uploads(self) -> tuple[StoredFile, ...]:
         """What is shown until the session has its own copies."""
-        files = (content for content in self.message.contents if isinstance(content, FileInput))
+        files = (content for content in self._contents if isinstance(content, FileInput))
         return tuple(StoredFile(file.path, file.kind or _guess_kind(file.path.name)) for file in files)
 
     @property
     def shows_something(self) -> bool:
-        return any(isinstance(content, FileInput) and content.kind != "audio" for content in self.message.contents)
+        return any(isinstance(content, FileInput) and content.kind != "audio" for content in self._contents)
+
+    @property
+    def _contents(self) -> tuple[TextInput | FileInput, ...]:
+        return () if self.message is None else self.message.contents
 
 
 def _guess_kind(name: str) -> str:
@@ -93,7 +97,8 @@ class Follower:
                 files = self._stored(state.session_id, stream.turn) or files
             if view != drawn and time.monotonic() - drawn_at >= REDRAW_S:
                 drawn, drawn_at = view, time.monotonic()
-                news[page.chat] = [*before, *self._conversation.running(sent.text, files, view)]
+                if sent.message is not None:
+                    news[page.chat] = [*before, *self._conversation.running(sent.text, files, view)]
                 news[page.status] = self._status(view)
                 news[page.timing] = waterfall_html(timings_of(view, stream.turn), self._texts)
             if news:

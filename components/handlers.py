@@ -148,10 +148,15 @@ class Handlers:
         if found is None:
             yield {page.timing: gr.skip()}
             return
-        deed, turn = found
+        deed, turn, take = found
         try:
             if deed == "again":
                 yield from self._again(request, state, turn, values[len(page.capture.all) :])
+            elif deed == "speak":
+                yield from self._speak(request, state, turn, values[len(page.capture.all) :])
+            elif deed == "take":
+                self._service.choose_take(state.session_id, turn, take)
+                yield self._drawn(state, texts)
             elif deed == "edit":
                 yield self._edit(state, turn, texts)
             elif deed == "keep":
@@ -177,6 +182,15 @@ class Handlers:
         self._pages.hold(request.session_hash, state.session_id)
         follower = Follower(self._service, self._page, _texts(request))
         yield from follower.follow(stream, state.begin(stream.turn), past, Sent(message, None))
+
+    def _speak(self, request: gr.Request, state: PageState, turn: int, about: Sequence[Any]) -> Iterator[dict]:
+        """Speaks a reply again, in the voice and with the settings that are chosen now."""
+        _, voice, _, *answer = about
+        records = self._service.transcript(state.session_id)
+        stream = self._service.speak_again(state.session_id, turn, settings_from(voice, answer))
+        self._pages.hold(request.session_hash, state.session_id)
+        follower = Follower(self._service, self._page, _texts(request))
+        yield from follower.follow(stream, state.begin(turn), records, Sent(None, None))
 
     def _edit(self, state: PageState, turn: int, texts: Texts) -> dict:
         """Puts a message that was sent into the composer; it is sent in its own place."""

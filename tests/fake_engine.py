@@ -173,6 +173,7 @@ class FakeEngine:
         self.reached = threading.Event()
         self.release = threading.Event()
         self.states: list[FakeState] = []
+        self.spoken_again: list[tuple] = []
         self._changed = threading.Condition()
         self._waiting: list[tuple] = []
         self._is_running = False
@@ -205,6 +206,22 @@ class FakeEngine:
             self._waiting.append((state, prompt, settings, turn, on_event, since, handle))
             self._changed.notify_all()
         return handle
+
+    def speak_again(
+        self, state: FakeState, prompt: Prompt, settings: TurnSettings, turn: int,
+        on_event: Callable[[Event], None], submitted_at: float | None = None, *, end, num_cached, num_states,
+    ) -> FakeHandle:  # fmt: skip
+        """Writes at once what the state lacks, then speaks as many words as the reply has."""
+        self.spoken_again.append((turn, end, num_cached, num_states))
+        for segment in prompt.segments:
+            state.ids += segment.token_ids.tolist()
+            state.pending_ids = ()
+        humming = replace(settings, say=" ".join(["la"] * num_states))
+        return self.submit(FakeState(), Prompt(()), humming, turn, self._without_text(on_event), submitted_at)
+
+    @staticmethod
+    def _without_text(on_event: Callable[[Event], None]) -> Callable[[Event], None]:
+        return lambda event: None if isinstance(event, TextDelta) else on_event(event)
 
     def close(self) -> None:
         self._is_closed.set()
@@ -395,7 +412,17 @@ def fake_render(spec, tokenizer, state, parts, system_prompt: str, reply: str | 
     return replace(_prompt(ids + _message_ids(parts), state.num_tokens, reply), boundaries=tuple(boundaries))
 
 
-FAKE_PIPELINE = Pipeline(fake_decode, fake_render)
+def fake_render_past(spec, tokenizer, state, past, system_prompt: str) -> Prompt:
+    ids = list(state.pending_ids) if state.num_tokens else _system_ids(system_prompt)
+    boundaries = []
+    for turn in past:
+        ids += _message_ids(turn.parts) + list(turn.reply_ids)
+        end = state.num_tokens + len(ids)
+        boundaries.append(Boundary(end, end, end))
+    return replace(_prompt(ids, state.num_tokens, None), boundaries=tuple(boundaries))
+
+
+FAKE_PIPELINE = Pipeline(fake_decode, fake_render, fake_render_past)
 
 
 def fake_service(

@@ -341,7 +341,7 @@ def test_what_nobody_expected_ends_the_turn_with_a_sentence_and_no_content_in_th
         raise error
 
     config = Config(checkpoint="fake", data_dir=tmp_path / "data")
-    pipeline = type(FAKE_PIPELINE)(broken, FAKE_PIPELINE.render)
+    pipeline = type(FAKE_PIPELINE)(broken, FAKE_PIPELINE.render, FAKE_PIPELINE.render_past)
     service = Service(config, lambda progress: engine, upload_dirs=(uploads,), pipeline=pipeline)
     session = service.open(None, "").session_id
     failed = drain(service.submit(session, text("my secret"), SILENT))[-1]

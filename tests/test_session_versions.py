@@ -3,7 +3,7 @@
 import pytest
 
 from app.errors import BadInput, SessionBusy
-from app.types.events import Prefilled, TurnFailed, TurnFinished
+from app.types.events import Prefilled, TurnFailed, TurnFinished, TurnInterrupted
 from app.types.turn import TurnSettings
 from tests.fake_engine import Script, drain
 from tests.test_session import SHORT, said, start, state_ids, uploads  # noqa: F401  (fixtures)
@@ -143,3 +143,77 @@ def test_an_edited_turn_keeps_its_files_and_they_go_with_the_conversation_only(s
     assert not record.files[0].path.exists()
     assert shown(service, session) == [(3, "on", (3,))]
     assert not service.show_version(session, 1)
+
+
+SPOKEN = TurnSettings()
+
+
+def voices(record):
+    return [take.voice for take in record.takes]
+
+
+def test_a_reply_is_spoken_again_and_the_turn_keeps_the_new_take(start):  # noqa: F811
+    service, engine, session = start()
+    send(service, session, "one")
+    drain(service.submit(session, said("two"), SPOKEN))
+    first, text, ids = service.transcript(session)[1], service.transcript(session)[1].reply_text, state_ids(engine)
+    events = drain(service.speak_again(session, 2, TurnSettings(voice="Ethan", seed=3)))
+    assert isinstance(events[-1], TurnFinished)
+    record = service.transcript(session)[1]
+    assert (record.reply_text, record.voice, voices(record)) == (text, "Ethan", ["Chelsie", "Ethan"])
+    assert record.wav != first.wav and record.wav.exists() and first.wav.exists()
+    assert record.takes[1].seed == 3 and state_ids(engine) == ids
+    (_, _, num_cached, num_states) = engine.spoken_again[0]
+    assert num_cached == num_states == len(SHORT.words)
+    assert service.choose_take(session, 2, 0).wav == first.wav
+    assert service.choose_take(session, 2, 5) is None and service.choose_take(session, 9, 0) is None
+    assert voices(service.transcript(session)[1]) == ["Chelsie", "Ethan"]
+
+
+def test_a_reply_that_was_only_written_can_be_spoken_after_the_cache_was_given_up(start):  # noqa: F811
+    service, engine, session = start()
+    send(service, session, "one", "two", "three")
+    before = state_ids(engine)
+    service._sessions.get(session).free_cache()
+    events = drain(service.speak_again(session, 2, SPOKEN))
+    assert isinstance(events[-1], TurnFinished)
+    record = service.transcript(session)[1]
+    assert record.voice == "Chelsie" and record.wav.exists()
+    send(service, session, "four")
+    assert state_ids(engine)[: len(before) - 1] == before[:-1]
+    fresh = service.open(None, "").session_id
+    whole = state_ids(engine)
+    send(service, fresh, "one", "two", "three", "four")
+    assert state_ids(engine) == whole
+
+
+def test_stopped_or_failed_speech_leaves_the_take_that_was(start):  # noqa: F811
+    service, engine, session = start()
+    drain(service.submit(session, said("one"), SPOKEN))
+    (before,) = service.transcript(session)
+    engine.script = Script(words=("one",), fail_at_step=0)
+    assert isinstance(drain(service.speak_again(session, 1, SPOKEN))[-1], TurnFailed)
+    assert service.transcript(session) == (before,)
+    engine.script = Script(words=("one", "two"), hold_at_step=1)
+    stream = service.speak_again(session, 1, SPOKEN)
+    assert engine.reached.wait(10)
+    assert service.transcript(session) == (before,)
+    with pytest.raises(SessionBusy):
+        service.submit(session, said("two"), SILENT)
+    service.stop(session, 1, 0)
+    assert isinstance(drain(stream)[-1], TurnInterrupted)
+    assert service.transcript(session) == (before,)
+    engine.script = SHORT
+    send(service, session, "two")
+
+
+def test_what_cannot_be_spoken_again_gets_a_sentence(start):  # noqa: F811
+    service, _, session = start()
+    with pytest.raises(BadInput, match="not in the conversation"):
+        service.speak_again(session, 1, SPOKEN)
+    send(service, session, "one")
+    failed = drain(service.speak_again(session, 1, TurnSettings(voice="Nobody")))[-1]
+    assert isinstance(failed, TurnFailed) and "no such voice" in failed.message
+    service.reset(session)
+    with pytest.raises(BadInput, match="not in the conversation"):
+        service.speak_again(session, 1, SPOKEN)

@@ -67,12 +67,14 @@ class PromptBuilder:
     def _reply(self, ids: tuple[int, ...]) -> None:
         self._place([id_ for id_ in ids if id_ not in self._spec.ids.ends_of_text])
 
-    def past(self, turn: PastTurn) -> None:
+    def past(self, turn: PastTurn, is_last: bool = False) -> None:
+        """`is_last`: its reply stays open, as when it was new."""
         self.user(turn.parts)
         self.assistant()
         self._reply(turn.reply_ids)
         self.boundaries.append(Boundary(self._num_tokens, self._cursor.next, self._cursor.top))
-        self._end_message()
+        if not is_last:
+            self._end_message()
 
     def user(self, parts: tuple[Part, ...]) -> None:
         self.open_user()

@@ -39,12 +39,7 @@ def render_turn(
 
     Raises ContextFull when there is no room for it and a short reply.
     """
-    cursor = Cursor(state.next_position, state.top_position)
-    builder = PromptBuilder(spec, tokenizer, cursor, min_segment_tokens, state.num_tokens)
-    if state.num_tokens == 0:
-        builder.system(system_prompt)
-    else:
-        builder.close_reply(state.pending_ids)
+    builder = _begin(spec, tokenizer, state, system_prompt, min_segment_tokens)
     for turn in past:
         builder.past(turn)
     builder.user(tuple(parts))
@@ -57,3 +52,36 @@ def render_turn(
             f"{spec.context_length:,}; forget the oldest turns, or send less."
         )
     return prompt
+
+
+def render_past(
+    spec: ModelSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    state: EngineState,
+    past: Sequence[PastTurn],
+    system_prompt: str,
+) -> Prompt:
+    """The turns `past` that `state` lacks and no new one: the caches then end with the last one's reply."""
+    if not past:
+        return Prompt(())
+    builder = _begin(spec, tokenizer, state, system_prompt, MIN_SEGMENT_TOKENS)
+    for turn in past[:-1]:
+        builder.past(turn)
+    builder.past(past[-1], is_last=True)
+    return builder.build()
+
+
+def _begin(
+    spec: ModelSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    state: EngineState,
+    system_prompt: str,
+    min_segment_tokens: int,
+) -> PromptBuilder:
+    cursor = Cursor(state.next_position, state.top_position)
+    builder = PromptBuilder(spec, tokenizer, cursor, min_segment_tokens, state.num_tokens)
+    if state.num_tokens == 0:
+        builder.system(system_prompt)
+    else:
+        builder.close_reply(state.pending_ids)
+    return builder

@@ -5,11 +5,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from app.door import door
+from app.engine.again import SpeechAgain, Spoken
 from app.engine.feed import Feed
 from app.engine.metrics import TurnClock
 from app.engine.spec import ModelSpec
@@ -173,11 +176,42 @@ class Engine:
         """Answer `prompt` behind `state`. `on_event` is called in the worker thread, in order, and must be quick; the
         last event is a terminal one. `submitted_at`: when the user asked, on this engine's clock. `feed`: what was put
         there comes before the prompt; nothing may be put any more unless the turn is taken back."""
+        return self._enqueue(Turn, state, prompt, settings, turn, on_event, submitted_at, feed)
+
+    def speak_again(
+        self,
+        state: EngineState,
+        prompt: Prompt,
+        settings: TurnSettings,
+        turn: int,
+        on_event: Callable[[Event], None],
+        submitted_at: float | None = None,
+        *,
+        end: Mark,
+        num_cached: int,
+        num_states: int,
+    ) -> TurnHandle:
+        """Speak a reply that `state` holds, or holds once `prompt` is appended, as `submit` answers a prompt. Where the
+        reply stands: see `Spoken`. The checkpoint must have a Talker."""
+        kind = partial(SpeechAgain, Spoken(end, num_cached, num_states))
+        return self._enqueue(kind, state, prompt, replace(settings, speak=True), turn, on_event, submitted_at, None)
+
+    def _enqueue(
+        self,
+        kind: Callable[..., Turn],
+        state: EngineState,
+        prompt: Prompt,
+        settings: TurnSettings,
+        turn: int,
+        on_event: Callable[[Event], None],
+        submitted_at: float | None,
+        feed: Feed | None,
+    ) -> TurnHandle:
         seed = settings.seed if settings.seed is not None else secrets.randbelow(2**31)
         clock = TurnClock(self._clock() if submitted_at is None else submitted_at, self._clock)
 
         def make() -> Turn:
-            return Turn(self.stages, self.tokenizer, state, prompt, settings, seed, turn, clock, feed)
+            return kind(self.stages, self.tokenizer, state, prompt, settings, seed, turn, clock, feed)
 
         handle = TurnHandle(make, on_event, turn, clock, feed)
         with self._changed:

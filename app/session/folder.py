@@ -162,6 +162,13 @@ class SessionFolder:
             (self.path / f"turn_{turn}.wav").unlink(missing_ok=True)
         return None
 
+    def write_take(self, turn: int, samples: np.ndarray, sample_rate: int) -> Path:
+        """A turn's speech once more, beside what it was before."""
+        path = _free_name(self.path / f"turn_{turn}_take.wav")
+        with _disk():
+            write_wav(path, samples, sample_rate)
+        return path
+
     def write_timings(self, turn: int, timings: dict) -> None:
         with _disk():
             _replace_text(self.path / f"turn_{turn}.json", json.dumps(timings, indent=1))
@@ -171,9 +178,10 @@ class SessionFolder:
         Windows, goes with the folder."""
         for turn in turns:
             shutil.rmtree(self.path / f"turn_{turn}", ignore_errors=True)
-            for name in (f"turn_{turn}.wav", f"turn_{turn}.json"):
+            takes = self.path.glob(f"turn_{turn}_take*.wav")
+            for path in (self.path / f"turn_{turn}.wav", self.path / f"turn_{turn}.json", *takes):
                 with suppress(OSError):
-                    (self.path / name).unlink()
+                    path.unlink()
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.session.cut import Heard
 from app.session.prompter import Context, PastTurn
-from app.session.record import TurnRecord
+from app.session.record import Take, TurnRecord
 from app.session.turn import RunningTurn
 from app.types.events import Event, TurnFailed
 from app.types.prompt import Boundary
@@ -56,7 +56,9 @@ class History:
         if is_kept and not turn.is_orphan:
             older = _written(state, context.past, turn.boundaries, turn.num_opening)
             num_tokens = state.num_tokens - turn.num_opening - sum(past.num_tokens for past in older)
-            newest = PastTurn(turn.number, turn.stored, tuple(turn.reply.text_ids), num_tokens, state.mark())
+            ids = tuple(turn.reply.text_ids)
+            num_states = len(ids) - len(state.pending_ids)
+            newest = PastTurn(turn.number, turn.stored, ids, num_tokens, state.mark(), num_states)
             self.context = replace(context, state=state, past=(*older, newest))
         elif state is not context.state:
             state.close()
@@ -175,12 +177,37 @@ class History:
             num_gone -= context.state.num_tokens
         mark = context.state.mark() if is_written else None
         ids, num_tokens = newest.reply_ids[: cut.num_ids], newest.num_tokens - num_gone
-        shorter = replace(newest, reply_ids=ids, num_tokens=num_tokens, mark=mark)
+        num_states = min(newest.num_states, len(ids))
+        shorter = replace(newest, reply_ids=ids, num_tokens=num_tokens, mark=mark, num_states=num_states)
         self.context = replace(context, past=(*context.past[:-1], shorter))
         record = self.records[-1]
         timings = record.timings | {"audio_s": heard_s, "heard_s": heard_s, "num_heard_tokens": cut.num_ids}
-        changed = replace(record, reply_text=cut.text, wav=wav, state="interrupted", timings=timings)
+        # What was said beyond is gone from the conversation, and so are the takes that say it.
+        changed = replace(record, reply_text=cut.text, wav=wav, state="interrupted", timings=timings, takes=())
         self.records = (*self.records[:-1], changed)
+        return changed
+
+    def take_in(self, turn: RunningTurn, take: Take | None) -> TurnRecord | None:
+        """A reply was spoken again: keeps what was written afresh for it and chooses the take; the changed record."""
+        context, state = self.context, turn.state
+        if state is not None and (turn.boundaries or context.state is state):
+            num_written = sum(past.mark is not None for past in context.past) + len(turn.boundaries)
+            older = _written(state, context.past[:num_written], turn.boundaries, turn.num_opening)
+            self.context = replace(context, state=state, past=(*older, *context.past[num_written:]))
+        record = self.find(turn.number)
+        if take is None or record is None:
+            return None
+        return self._change(replace(_taken(record, take), takes=(*(record.takes or (record.take,)), take)))
+
+    def choose_take(self, number: int, place: int) -> TurnRecord | None:
+        """Take `place` is the reply's sound from now on; None where there is no such take."""
+        record = self.find(number)
+        if record is None or not 0 <= place < len(record.takes):
+            return None
+        return self._change(_taken(record, record.takes[place]))
+
+    def _change(self, changed: TurnRecord) -> TurnRecord:
+        self.records = tuple(changed if one.turn == changed.turn else one for one in self.records)
         return changed
 
     def note_figures(self, turn: int, figures: dict) -> TurnRecord | None:
@@ -188,9 +215,11 @@ class History:
         record = next((record for record in self.records if record.turn == turn), None)
         if record is None:
             return None
-        changed = replace(record, timings=record.timings | figures)
-        self.records = tuple(changed if one is record else one for one in self.records)
-        return changed
+        return self._change(replace(record, timings=record.timings | figures))
+
+
+def _taken(record: TurnRecord, take: Take) -> TurnRecord:
+    return replace(record, voice=take.voice, wav=take.wav, timings=take.timings)
 
 
 def _written(

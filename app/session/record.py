@@ -32,11 +32,22 @@ class StoredFile:
 
 
 @dataclass(frozen=True)
+class Take:
+    """A reply as it was spoken once. `wav`: None where nothing of it is kept."""
+
+    voice: str
+    seed: int | None
+    wav: Path | None
+    timings: dict
+
+
+@dataclass(frozen=True)
 class TurnRecord:
     """A turn as the page shows it. `state`: "running", "done", "interrupted" or "failed"; `message` tells why.
 
     `sent`: what was sent, its files as stored. `versions`: the turns that stand for one another at this place of the
-    conversation, itself included, oldest first.
+    conversation, itself included, oldest first. `takes`: every sound of the reply, oldest first; `wav`, `voice` and
+    `timings` are those of the chosen one. Empty while there is only the first.
     """
 
     turn: int
@@ -50,6 +61,12 @@ class TurnRecord:
     timings: dict
     sent: TurnInput | None = None
     versions: tuple[int, ...] = field(default=(), compare=False)
+    takes: tuple[Take, ...] = ()
+
+    @property
+    def take(self) -> Take:
+        """The chosen one."""
+        return Take(self.voice, self.timings.get("seed"), self.wav, self.timings)
 
 
 def _first_samples(chunks: Iterable[AudioChunk], num_samples: int) -> Iterator[AudioChunk]:

@@ -19,7 +19,7 @@ from app.session.history import History, size_of
 from app.session.listening import Listening
 from app.session.loading import EngineLoader
 from app.session.prompter import Prompter, scratch_state
-from app.session.record import StoredFile, TurnRecord
+from app.session.record import StoredFile, Take, TurnRecord
 from app.session.settings import checked_settings, checked_system_prompt
 from app.session.stream import TurnStream
 from app.session.threads import SessionThreads
@@ -81,7 +81,8 @@ class Session:
     def transcript(self) -> tuple[TurnRecord, ...]:
         with self._lock:
             records, running = self._history.shown(), self._running
-            return records if running is None or running.is_listening else (*records, running.record())
+            is_shown = running is not None and not running.is_listening and not running.is_take
+            return (*records, running.record()) if is_shown else records
 
     def wait_idle(self, timeout_s: float) -> bool:
         """True once no reply is being made."""
@@ -128,6 +129,90 @@ class Session:
         self._tools.threads.prepare(partial(self._prepare, turn))
         return turn.stream
 
+    def speak_again(self, number: int, settings: TurnSettings) -> TurnStream:
+        """Speaks the reply of turn `number` once more, in the voice and with the seed of `settings`; only the Talker
+        and the vocoder run, and the turn keeps the new take. Its stream tells of sound alone.
+
+        Raises what `submit` raises, and `BadInput` where there is nothing to be spoken.
+        """
+        with self._lock:
+            self._refuse_if_busy("hear it again")
+            record = self._history.find(number)
+            if record is None or not any(past.number == number for past in self._history.context.past):
+                raise BadInput("This reply is not in the conversation any more: ask again.")
+            if not record.reply_text.strip():
+                raise BadInput("This reply has no words: choose another one to be spoken.")
+            if self._is_closed:
+                raise SessionGone("This conversation has expired: reload the page to begin a new one.")
+            turn = self._running = RunningTurn(number, TurnInput(()), replace(settings, speak=True), self._clock)
+            turn.is_take = True
+            self.last_used = turn.submitted_at
+        self._tools.threads.prepare(partial(self._prepare, turn))
+        return turn.stream
+
+    def _start_take(self, turn: RunningTurn) -> None:
+        engine, prompter = self._tools.loader.wait(), self._tools.prompter
+        if not engine.spec.has_talker:
+            raise BadInput("This model writes and does not speak: start one that has a Talker.")
+        settings = checked_settings(turn.settings, engine.spec, prompter.limits)
+        with self._lock:
+            context = self._history.context
+        target = engine.new_state() if context.state is None else context.state
+        try:
+            prompt, end, num_cached = prompter.render_again(engine, context, target, turn.number)
+            turn.num_opening, turn.boundaries = prompter.num_opening(engine, context), prompt.boundaries
+            past = next(past for past in context.past if past.number == turn.number)
+            with self._lock:
+                if turn.is_stopped:
+                    return
+                turn.state, turn.size_before = target, size_of(target)
+                turn.handle = engine.speak_again(
+                    target,
+                    prompt,
+                    settings,
+                    turn.number,
+                    partial(self._on_event, turn),
+                    turn.submitted_at,
+                    end=end,
+                    num_cached=num_cached,
+                    num_states=past.num_states,
+                )
+        finally:
+            if target is not context.state and turn.state is not target:
+                target.close()
+
+    def _finish_take(self, turn: RunningTurn, event: Event) -> None:
+        turn.reply.add(event)
+        wav, trouble, is_whole = None, "", isinstance(event, TurnFinished) and not turn.is_orphan
+        if is_whole:
+            spoken = turn.reply.samples()
+            if spoken is not None:
+                wav, trouble = self._stored(partial(self._folder.write_take, turn.number, *spoken))
+            if wav is None:
+                message = trouble or "The voice said nothing: choose another voice or seed."
+                event, is_whole = turn.failed(BadInput(message)), False
+        with self._lock:
+            turn.is_over = True
+            if turn.is_orphan or isinstance(event, TurnFailed | TurnInterrupted) and turn.state.num_tokens == 0:
+                if turn.state is not self._history.context.state:
+                    turn.state.close()
+            if not turn.is_orphan:
+                take = None
+                if is_whole:
+                    timings = turn.reply.timings(turn.number)
+                    take = Take(turn.reply.voice, timings.get("seed"), wav, timings)
+                if is_whole or size_of(turn.state) != turn.size_before:
+                    self._history.take_in(turn, take)
+                self._running = None
+                self._idle.notify_all()
+        turn.end(event)
+
+    def choose_take(self, number: int, place: int) -> TurnRecord | None:
+        """Another sound of turn `number` is the one that is kept; the changed record, None where there is none."""
+        with self._lock:
+            self._refuse_if_busy("choose another take")
+            return self._history.choose_take(number, place)
+
     def take_back(self, number: int) -> TurnRecord | None:
         """Shelves turn `number` and all behind it; its record, None where the conversation has no such turn. Raises
         `SessionBusy` while a reply is being made."""
@@ -166,7 +251,10 @@ class Session:
     def _prepare(self, turn: RunningTurn) -> None:
         try:
             with door("preparing a turn", is_moot=lambda: turn.is_stopped):
-                self._start(turn)
+                if turn.is_take:
+                    self._start_take(turn)
+                else:
+                    self._start(turn)
         except DemoError as error:
             if not turn.is_stopped:  # else whoever stopped it ends it
                 self._end_early(turn, turn.failed(error))
@@ -300,6 +388,9 @@ class Session:
                 turn.end_waits = event
                 return
             turn.is_ending = True
+        if turn.is_take:
+            self._finish_take(turn, event)
+            return
         is_failed = isinstance(event, TurnFailed)
         if not is_failed and _is_cut_short(turn, event):
             event = self._cut_short(turn, event)
@@ -347,10 +438,15 @@ class Session:
             turn.is_over = True
             turn.reply.add(event)
             message = event.message if isinstance(event, TurnFailed) else ""
-            if message:
-                self._forget(turn)
-            if not turn.is_orphan:
-                self._conclude(turn, turn.ended(event, None, message))
+            if turn.is_take:
+                if not turn.is_orphan:
+                    self._running = None
+                    self._idle.notify_all()
+            else:
+                if message:
+                    self._forget(turn)
+                if not turn.is_orphan:
+                    self._conclude(turn, turn.ended(event, None, message))
         turn.end(event)
 
     def _forget(self, turn: RunningTurn) -> None:

@@ -82,6 +82,8 @@ EN = {
     "deed_edit": "Change this message",
     "deed_again": "Answer again",
     "deed_take_back": "Take this turn back",
+    "deed_speak": "Speak it in the chosen voice",
+    "deed_take": "Take {number}: {voice}",
     "deed_version": "Version {number} of {total}",
     "deed_version_back": "Earlier version",
     "deed_version_on": "Later version",

@@ -77,6 +77,8 @@ RU = {
     "deed_edit": "Изменить сообщение",
     "deed_again": "Ответить ещё раз",
     "deed_take_back": "Отменить этот ход",
+    "deed_speak": "Произнести выбранным голосом",
+    "deed_take": "Дубль {number}: {voice}",
     "deed_version": "Вариант {number} из {total}",
     "deed_version_back": "Предыдущий вариант",
     "deed_version_on": "Следующий вариант",

@@ -76,6 +76,8 @@ ZH = {
     "deed_edit": "修改这条消息",
     "deed_again": "重新回答",
     "deed_take_back": "撤回这一轮",
+    "deed_speak": "用所选的声音朗读",
+    "deed_take": "第 {number} 次录音：{voice}",
     "deed_version": "第 {number} 版，共 {total} 版",
     "deed_version_back": "上一个版本",
     "deed_version_on": "下一个版本",

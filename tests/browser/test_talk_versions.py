@@ -12,7 +12,9 @@ from tests.browser.talk import (
     send_text,
     sent,
     set_limits,
+    stored,
     timings,
+    wait_played,
     wait_reply,
 )
 from tests.make_media import make_image
@@ -102,6 +104,28 @@ def test_the_newest_turn_is_taken_back_and_brought_back(talk_page: Page) -> None
     expect(message_box(page)).to_have_value("Second")
     button(page, "Bring it back").click()
     expect_sent(page, "First", "Second")
+
+
+def test_a_reply_is_spoken_in_another_voice_and_either_take_can_be_kept(
+    talk_page: Page, talk_server: TalkServer
+) -> None:
+    page = talk_page
+    send_text(page, "First")
+    wait_reply(page, 1)
+    wait_played(page)
+    first = stored(talk_server, page.locator("#chat .reply-speech audio"))
+    words = reply_texts(page)
+    page.get_by_label("Ethan", exact=True).check()
+    button(page, "Speak it in the chosen voice").click()
+    takes = page.locator("#chat .take")
+    expect(takes).to_have_text(["Chelsie", "Ethan"])
+    wait_played(page)
+    second = stored(talk_server, page.locator("#chat .reply-speech audio"))
+    assert second != first and second.read_bytes() != first.read_bytes() and reply_texts(page) == words
+    expect(takes.last).to_have_attribute("aria-pressed", "true")
+    takes.first.click()
+    expect(takes.first).to_have_attribute("aria-pressed", "true")
+    assert stored(talk_server, page.locator("#chat .reply-speech audio")) == first
 
 
 def test_the_buttons_work_by_keyboard_and_fit_a_phone(talk_page: Page) -> None:
