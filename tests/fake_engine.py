@@ -209,10 +209,10 @@ class FakeEngine:
 
     def speak_again(
         self, state: FakeState, prompt: Prompt, settings: TurnSettings, turn: int,
-        on_event: Callable[[Event], None], submitted_at: float | None = None, *, end, num_cached, num_states,
+        on_event: Callable[[Event], None], submitted_at: float | None = None, *, end, reply_ids, num_states,
     ) -> FakeHandle:  # fmt: skip
         """Writes at once what the state lacks, then speaks as many words as the reply has."""
-        self.spoken_again.append((turn, end, num_cached, num_states))
+        self.spoken_again.append((turn, tuple(reply_ids), num_states))
         for segment in prompt.segments:
             state.ids += segment.token_ids.tolist()
             state.pending_ids = ()

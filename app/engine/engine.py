@@ -188,11 +188,16 @@ class Engine:
         submitted_at: float | None = None,
         *,
         end: Mark,
-        num_cached: int,
+        reply_ids: Sequence[int],
         num_states: int,
     ) -> TurnHandle:
-        """Speak a reply that `state` holds, or holds once `prompt` is appended, as `submit` answers a prompt. Where the
-        reply stands: see `Spoken`. The checkpoint must have a Talker."""
+        """Speak a reply that `state` holds, or holds once `prompt` is appended, as `submit` answers a prompt.
+
+        `end`: the mark behind the reply, which was sampled as `reply_ids`; `num_states`: see `Spoken`. The checkpoint
+        must have a Talker."""
+        # What was sampled last may not be in the caches; an end of text never is.
+        ends = self.stages.ends_of_text
+        num_cached = sum(id_ not in ends for id_ in reply_ids) - sum(id_ not in ends for id_ in end.pending_ids)
         kind = partial(SpeechAgain, Spoken(end, num_cached, num_states))
         return self._enqueue(kind, state, prompt, replace(settings, speak=True), turn, on_event, submitted_at, None)
 

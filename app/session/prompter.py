@@ -70,19 +70,17 @@ class Prompter:
         spec, past = replace(engine.spec, context_length=_UNLIMITED), self._past(engine, context)
         return self.pipeline.render(spec, engine.tokenizer, target, parts, context.system_prompt, reply, past=past)
 
-    def render_again(self, engine: Any, context: Context, target: Any, number: int) -> tuple[Prompt, Any, int]:
-        """For speaking the reply of turn `number` again: what `target` lacks up to it, the mark behind the reply, and
-        how many of its tokens the caches then hold."""
+    def render_again(self, engine: Any, context: Context, target: Any, number: int) -> tuple[Prompt, Any]:
+        """For speaking the reply of turn `number` again: what `target` lacks up to it, and the mark behind the reply."""
         place = next(place for place, turn in enumerate(context.past) if turn.number == number)
         turn = context.past[place]
         if turn.mark is not None:
-            return Prompt(()), turn.mark, turn.num_states
+            return Prompt(()), turn.mark
         missing = replace(context, past=context.past[: place + 1])
         prompt = self.pipeline.render_past(
             engine.spec, engine.tokenizer, target, self._past(engine, missing), context.system_prompt
         )
-        ends = engine.spec.ids.ends_of_text
-        return prompt, target.mark_at(prompt.boundaries[-1]), sum(id_ not in ends for id_ in turn.reply_ids)
+        return prompt, target.mark_at(prompt.boundaries[-1])
 
     def _past(self, engine: Any, context: Context) -> tuple[SpokenTurn, ...]:
         return tuple(SpokenTurn(self.decode(engine, turn.stored), turn.reply_ids) for turn in context.unwritten)

@@ -159,7 +159,7 @@ class Session:
             context = self._history.context
         target = engine.new_state() if context.state is None else context.state
         try:
-            prompt, end, num_cached = prompter.render_again(engine, context, target, turn.number)
+            prompt, end = prompter.render_again(engine, context, target, turn.number)
             turn.num_opening, turn.boundaries = prompter.num_opening(engine, context), prompt.boundaries
             past = next(past for past in context.past if past.number == turn.number)
             with self._lock:
@@ -174,7 +174,7 @@ class Session:
                     partial(self._on_event, turn),
                     turn.submitted_at,
                     end=end,
-                    num_cached=num_cached,
+                    reply_ids=past.reply_ids,
                     num_states=past.num_states,
                 )
         finally:
