@@ -71,7 +71,7 @@ class Prompter:
         return self.pipeline.render(spec, engine.tokenizer, target, parts, context.system_prompt, reply, past=past)
 
     def render_again(self, engine: Any, context: Context, target: Any, number: int) -> tuple[Prompt, Any]:
-        """For speaking the reply of turn `number` again: what `target` lacks up to it, and the mark behind the reply."""
+        """For speaking the reply of turn `number` again: what `target` lacks up to it, and the mark behind it."""
         place = next(place for place, turn in enumerate(context.past) if turn.number == number)
         turn = context.past[place]
         if turn.mark is not None:
