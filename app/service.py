@@ -215,6 +215,14 @@ class Service:
             self._keep_budget(session_id)
             return session.speak_again(turn, settings)
 
+    def speak_aside(self, session_id: str, text: str, settings: TurnSettings) -> TurnStream:
+        """Speaks a sentence of one's own in a voice; the conversation knows nothing of it."""
+        with door("speaking a sentence"):
+            session = self._sessions.use(session_id)
+            if self.failure is not None:
+                raise self.failure
+            return session.speak_aside(text, settings)
+
     def choose_take(self, session_id: str, turn: int, place: int) -> TurnRecord | None:
         """Keeps another sound of a turn's reply; None where there is none."""
         with door("choosing a take"):

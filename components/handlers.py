@@ -192,6 +192,20 @@ class Handlers:
         follower = Follower(self._service, self._page, _texts(request))
         yield from follower.follow(stream, state.begin(turn), records, Sent(None, None))
 
+    def say(self, request: gr.Request, state: PageState, text: str | None, voice: Any, *answer: Any) -> Iterator[dict]:
+        """Speaks a sentence of one's own in the chosen voice."""
+        follower = Follower(self._service, self._page, _texts(request))
+        try:
+            stream = self._service.speak_aside(state.session_id, text or "", settings_from(voice, answer))
+            records = self._service.transcript(state.session_id)
+        except SessionGone:
+            yield self._begun_anew(state, request)
+        except DemoError as error:
+            yield follower.refused(error.code, error.message)
+        else:
+            self._pages.hold(request.session_hash, state.session_id)
+            yield from follower.follow(stream, state.begin(stream.turn), records, Sent(None, None))
+
     def _edit(self, state: PageState, turn: int, texts: Texts) -> dict:
         """Puts a message that was sent into the composer; it is sent in its own place."""
         page, records = self._page, self._service.transcript(state.session_id)

@@ -153,6 +153,9 @@ def wire(demo: gr.Blocks, page: Page, handlers: Handlers) -> None:
     for listed in (page.welcome, page.asking):
         listed.choose(handlers.choose, page.capture.upload, composed, trigger_mode="multiple", **CALM)
     page.tray.take_out(handlers.take_out, page.capture.all, page.capture.all, trigger_mode="multiple", **CALM)
+    aside = [page.state, page.voices.sentence, page.voices.radio, *page.answer.all]
+    saying = {"fn": handlers.say, "inputs": aside, "outputs": page.answered, "js": MARK_SUBMIT_JS, **CALM}
+    gr.on([page.voices.say.click, page.voices.sentence.submit], trigger_mode="multiple", **saying)
     deeds = {"trigger_mode": "multiple", **CALM}
     page.deeds.deed(handlers.deed, page.asked, page.answered, **deeds)
     page.panel_button.click(None, None, None, js=TOGGLE_PANEL_JS, **QUICK)

@@ -20,13 +20,17 @@ ICON = (
 
 @dataclass(frozen=True)
 class VoicePicker:
+    """`sentence`: words of one's own, which `say` has spoken by the chosen voice."""
+
     radio: gr.Radio
     listen: gr.HTML
     note: gr.HTML
+    sentence: gr.Textbox
+    say: gr.Button
 
     @property
     def outputs(self) -> list[gr.components.Component]:
-        return [self.radio, self.listen, self.note]
+        return [self.radio, self.listen, self.note, self.sentence, self.say]
 
     def update(self, voices: tuple[str, ...], is_loaded: bool, texts: Texts) -> list:
         """Values of `outputs` for a checkpoint's voices; the first one is chosen."""
@@ -35,6 +39,8 @@ class VoicePicker:
             gr.update(choices=list(voices), value=voices[0] if voices else None, visible=bool(voices)),
             listen_html(voices, texts),
             f'<p class="voice-note">{html.escape(note)}</p>' if note else "",
+            gr.update(visible=bool(voices)),
+            gr.update(visible=bool(voices)),
         ]
 
 
@@ -56,7 +62,12 @@ def build_voices(preview: Callable[[str], Path]) -> VoicePicker:
             apply_default_css=False,
         )
         note = gr.HTML("", elem_id="voice-note", apply_default_css=False)
-    return VoicePicker(radio, listen, note)
+        sentence = gr.Textbox(
+            label=i18n("voice_sentence"), placeholder=i18n("voice_sentence_hint"), max_length=400, max_lines=3,
+            elem_id="voice-sentence", visible=False,
+        )  # fmt: skip
+        say = gr.Button(i18n("voice_say"), size="sm", elem_id="voice-say", visible=False)
+    return VoicePicker(radio, listen, note, sentence, say)
 
 
 def listen_html(voices: tuple[str, ...], texts: Texts) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from app.errors import BadInput, SessionBusy
-from app.types.events import Prefilled, TurnFailed, TurnFinished, TurnInterrupted
+from app.types.events import AudioChunk, Prefilled, TurnFailed, TurnFinished, TurnInterrupted
 from app.types.turn import TurnSettings
 from tests.fake_engine import Script, drain
 from tests.test_session import SHORT, said, start, state_ids, uploads  # noqa: F401  (fixtures)
@@ -217,3 +217,28 @@ def test_what_cannot_be_spoken_again_gets_a_sentence(start):  # noqa: F811
     service.reset(session)
     with pytest.raises(BadInput, match="not in the conversation"):
         service.speak_again(session, 1, SPOKEN)
+
+
+def test_a_sentence_of_ones_own_is_spoken_and_the_conversation_knows_nothing_of_it(start):  # noqa: F811
+    service, engine, session = start()
+    send(service, session, "one")
+    ids, before = state_ids(engine), service.transcript(session)
+    events = drain(service.speak_aside(session, "the weather is fine", TurnSettings(voice="Ethan")))
+    assert isinstance(events[-1], TurnFinished) and any(isinstance(event, AudioChunk) for event in events)
+    assert service.transcript(session) == before and engine.states[-1].is_closed
+    assert state_ids(engine) == ids
+    for text in ("", " \n"):
+        with pytest.raises(BadInput, match="nothing to say"):
+            service.speak_aside(session, text, SPOKEN)
+    failed = drain(service.speak_aside(session, "x" * 100_000, SPOKEN))[-1]
+    assert isinstance(failed, TurnFailed) and failed.code == "bad_input"
+    engine.script = HOLD
+    stream = service.speak_aside(session, "a b c", SPOKEN)
+    assert engine.reached.wait(10)
+    with pytest.raises(SessionBusy):
+        service.submit(session, said("two"), SILENT)
+    service.interrupt(session)
+    assert isinstance(drain(stream)[-1], TurnInterrupted)
+    engine.script = SHORT
+    send(service, session, "two")
+    assert [text for _, text, _ in shown(service, session)] == ["one", "two"]

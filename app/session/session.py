@@ -12,14 +12,16 @@ import numpy as np
 
 from app.door import door
 from app.errors import BadInput, DemoError, SessionBusy, SessionGone
+from app.media.text import clean_text
 from app.session.cut import heard, heard_of, projected_samples
+from app.session.errands import Errand, SpeakAgain, SpeakAside
 from app.session.fit import Fit
 from app.session.folder import SessionFolder, read_wav
 from app.session.history import History, size_of
 from app.session.listening import Listening
 from app.session.loading import EngineLoader
-from app.session.prompter import Prompter, scratch_state
-from app.session.record import StoredFile, Take, TurnRecord
+from app.session.prompter import Context, Prompter, scratch_state
+from app.session.record import StoredFile, TurnRecord
 from app.session.settings import checked_settings, checked_system_prompt
 from app.session.stream import TurnStream
 from app.session.threads import SessionThreads
@@ -81,8 +83,9 @@ class Session:
     def transcript(self) -> tuple[TurnRecord, ...]:
         with self._lock:
             records, running = self._history.shown(), self._running
-            is_shown = running is not None and not running.is_listening and not running.is_take
-            return (*records, running.record()) if is_shown else records
+            if running is None or running.is_listening or running.errand is not None:
+                return records
+            return (*records, running.record())
 
     def wait_idle(self, timeout_s: float) -> bool:
         """True once no reply is being made."""
@@ -142,70 +145,29 @@ class Session:
                 raise BadInput("This reply is not in the conversation any more: ask again.")
             if not record.reply_text.strip():
                 raise BadInput("This reply has no words: choose another one to be spoken.")
-            if self._is_closed:
-                raise SessionGone("This conversation has expired: reload the page to begin a new one.")
-            turn = self._running = RunningTurn(number, TurnInput(()), replace(settings, speak=True), self._clock)
-            turn.is_take = True
-            self.last_used = turn.submitted_at
+            turn = self._new_run(number, replace(settings, speak=True), SpeakAgain(self))
         self._tools.threads.prepare(partial(self._prepare, turn))
         return turn.stream
 
-    def _start_take(self, turn: RunningTurn) -> None:
-        engine, prompter = self._tools.loader.wait(), self._tools.prompter
-        if not engine.spec.has_talker:
-            raise BadInput("This model writes and does not speak: start one that has a Talker.")
-        settings = checked_settings(turn.settings, engine.spec, prompter.limits)
+    def speak_aside(self, text: str, settings: TurnSettings) -> TurnStream:
+        """Speaks `text` in the voice of `settings`; the conversation knows nothing of it. Raises what `submit` raises,
+        and `BadInput` for a text that is empty."""
+        if not clean_text(text).strip():
+            raise BadInput("There is nothing to say: write a sentence first.")
         with self._lock:
-            context = self._history.context
-        target = engine.new_state() if context.state is None else context.state
-        try:
-            prompt, end = prompter.render_again(engine, context, target, turn.number)
-            turn.num_opening, turn.boundaries = prompter.num_opening(engine, context), prompt.boundaries
-            past = next(past for past in context.past if past.number == turn.number)
-            with self._lock:
-                if turn.is_stopped:
-                    return
-                turn.state, turn.size_before = target, size_of(target)
-                turn.handle = engine.speak_again(
-                    target,
-                    prompt,
-                    settings,
-                    turn.number,
-                    partial(self._on_event, turn),
-                    turn.submitted_at,
-                    end=end,
-                    reply_ids=past.reply_ids,
-                    num_states=past.num_states,
-                )
-        finally:
-            if target is not context.state and turn.state is not target:
-                target.close()
+            self._refuse_if_busy("hear a sentence")
+            turn = self._new_run(0, replace(settings, speak=True, say=text), SpeakAside(self))
+        self._tools.threads.prepare(partial(self._prepare, turn))
+        return turn.stream
 
-    def _finish_take(self, turn: RunningTurn, event: Event) -> None:
-        turn.reply.add(event)
-        wav, trouble, is_whole = None, "", isinstance(event, TurnFinished) and not turn.is_orphan
-        if is_whole:
-            spoken = turn.reply.samples()
-            if spoken is not None:
-                wav, trouble = self._stored(partial(self._folder.write_take, turn.number, *spoken))
-            if wav is None:
-                message = trouble or "The voice said nothing: choose another voice or seed."
-                event, is_whole = turn.failed(BadInput(message)), False
-        with self._lock:
-            turn.is_over = True
-            if turn.is_orphan or isinstance(event, TurnFailed | TurnInterrupted) and turn.state.num_tokens == 0:
-                if turn.state is not self._history.context.state:
-                    turn.state.close()
-            if not turn.is_orphan:
-                take = None
-                if is_whole:
-                    timings = turn.reply.timings(turn.number)
-                    take = Take(turn.reply.voice, timings.get("seed"), wav, timings)
-                if is_whole or size_of(turn.state) != turn.size_before:
-                    self._history.take_in(turn, take)
-                self._running = None
-                self._idle.notify_all()
-        turn.end(event)
+    def _new_run(self, number: int, settings: TurnSettings, errand: Errand) -> RunningTurn:
+        """Under the lock, while nothing runs."""
+        if self._is_closed:
+            raise SessionGone("This conversation has expired: reload the page to begin a new one.")
+        turn = self._running = RunningTurn(number, TurnInput(()), settings, self._clock)
+        turn.errand = errand
+        self.last_used = turn.submitted_at
+        return turn
 
     def choose_take(self, number: int, place: int) -> TurnRecord | None:
         """Another sound of turn `number` is the one that is kept; the changed record, None where there is none."""
@@ -251,10 +213,10 @@ class Session:
     def _prepare(self, turn: RunningTurn) -> None:
         try:
             with door("preparing a turn", is_moot=lambda: turn.is_stopped):
-                if turn.is_take:
-                    self._start_take(turn)
-                else:
+                if turn.errand is None:
                     self._start(turn)
+                else:
+                    turn.errand.start(turn)
         except DemoError as error:
             if not turn.is_stopped:  # else whoever stopped it ends it
                 self._end_early(turn, turn.failed(error))
@@ -294,14 +256,33 @@ class Session:
             if target is not context.state and turn.state is not target:
                 target.close()
 
-    def _hand_over(self, engine: Any, turn: RunningTurn, target: Any, prompt: Prompt, settings: TurnSettings) -> None:
+    @property
+    def tools(self) -> SessionTools:
+        return self._tools
+
+    @property
+    def context(self) -> Context:
+        with self._lock:
+            return self._history.context
+
+    def write_take(self, turn: RunningTurn) -> tuple[Path | None, str]:
+        """The sound of a turn beside what it was before, or the sentence that tells why not."""
+        spoken = turn.reply.samples()
+        return (None, "") if spoken is None else self._stored(partial(self._folder.write_take, turn.number, *spoken))
+
+    def start_in_engine(self, turn: RunningTurn, target: Any, submit: Callable[..., Any]) -> None:
+        """Hands the turn over, unless it was ended meanwhile. `submit(on_event)` gives its handle."""
         with self._lock:
             if turn.is_stopped:
                 return
-            turn.state = target
-            turn.size_before = size_of(target)
-            on_event = partial(self._on_event, turn)
-            turn.handle = engine.submit(target, prompt, settings, turn.number, on_event, turn.submitted_at)
+            turn.state, turn.size_before = target, size_of(target)
+            turn.handle = submit(partial(self._on_event, turn))
+
+    def _hand_over(self, engine: Any, turn: RunningTurn, target: Any, prompt: Prompt, settings: TurnSettings) -> None:
+        def submit(on_event: Callable[[Event], None]) -> Any:
+            return engine.submit(target, prompt, settings, turn.number, on_event, turn.submitted_at)
+
+        self.start_in_engine(turn, target, submit)
 
     # -- a message that is spoken live -------------------------------------------------------------------------------
 
@@ -388,8 +369,8 @@ class Session:
                 turn.end_waits = event
                 return
             turn.is_ending = True
-        if turn.is_take:
-            self._finish_take(turn, event)
+        if turn.errand is not None:
+            self._finish_errand(turn, event)
             return
         is_failed = isinstance(event, TurnFailed)
         if not is_failed and _is_cut_short(turn, event):
@@ -407,6 +388,19 @@ class Session:
                     _, trouble = self._stored(partial(self._folder.write_timings, turn.number, record.timings))
                     record = replace(record, message=message or trouble)
                 self._conclude(turn, record)
+        turn.end(event)
+
+    def _finish_errand(self, turn: RunningTurn, event: Event) -> None:
+        turn.reply.add(event)
+        event, settle = turn.errand.finish(turn, event)
+        with self._lock:
+            turn.is_over = True
+            settle(self._history)
+            if turn.state is not self._history.context.state:
+                turn.state.close()
+            if not turn.is_orphan:
+                self._running = None
+                self._idle.notify_all()
         turn.end(event)
 
     def _cut_short(self, turn: RunningTurn, event: TurnFinished | TurnInterrupted) -> TurnInterrupted:
@@ -438,15 +432,10 @@ class Session:
             turn.is_over = True
             turn.reply.add(event)
             message = event.message if isinstance(event, TurnFailed) else ""
-            if turn.is_take:
-                if not turn.is_orphan:
-                    self._running = None
-                    self._idle.notify_all()
-            else:
-                if message:
-                    self._forget(turn)
-                if not turn.is_orphan:
-                    self._conclude(turn, turn.ended(event, None, message))
+            if message and turn.errand is None:
+                self._forget(turn)
+            if not turn.is_orphan:
+                self._conclude(turn, turn.ended(event, None, message))
         turn.end(event)
 
     def _forget(self, turn: RunningTurn) -> None:
@@ -454,7 +443,9 @@ class Session:
         self._folder.forget({turn.number})
 
     def _conclude(self, turn: RunningTurn, record: TurnRecord) -> None:
-        if record.state == "failed" and turn.replaces is not None:
+        if turn.errand is not None:
+            pass
+        elif record.state == "failed" and turn.replaces is not None:
             self._history.switch(turn.replaces)
         else:
             self._history.records = (*self._history.records, record)

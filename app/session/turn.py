@@ -23,7 +23,7 @@ class RunningTurn:
     waits; `is_taken_back`: the message went on. `played_samples`: of the speech, when somebody stopped it, as the
     player tells; None where it was not cut short. `is_ending`: its end is being booked, too late for such a figure.
     `replaces`: the turn in whose place it stands, which comes back if this one fails; `kept`: what it has of that one's
-    message, the files or everything. `is_take`: it speaks the reply of a turn that is over once more.
+    message, the files or everything. `errand`: what it does where it is no turn.
     """
 
     def __init__(self, number: int, turn_input: TurnInput, settings: TurnSettings, clock: Callable[[], float]) -> None:
@@ -40,7 +40,7 @@ class RunningTurn:
         self.is_open = False
         self.is_taken_back = False
         self.is_ending = False
-        self.is_take = False
+        self.errand: Any = None
         self.end_waits: Event | None = None
         self.played_samples: int | None = None
         self.handle: Any = None

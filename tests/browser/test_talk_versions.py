@@ -128,6 +128,18 @@ def test_a_reply_is_spoken_in_another_voice_and_either_take_can_be_kept(
     assert stored(talk_server, page.locator("#chat .reply-speech audio")) == first
 
 
+def test_a_sentence_of_ones_own_is_heard_in_the_chosen_voice(talk_page: Page) -> None:
+    page = talk_page
+    box = page.get_by_label("A sentence of your own")
+    box.fill("The weather is fine.")
+    button(page, "Speak it").click()
+    assert wait_played(page)["renderedSamples"] > 0
+    expect(sent(page)).to_have_count(0)
+    box.fill("")
+    button(page, "Speak it").click()
+    expect(page.locator("#notice [role=alert]")).to_contain_text("nothing to say")
+
+
 def test_the_buttons_work_by_keyboard_and_fit_a_phone(talk_page: Page) -> None:
     page = talk_page
     conversation(page, "First")
