@@ -91,7 +91,7 @@ def test_a_turn_with_a_picture_is_answered_again_and_keeps_it(
     # All before the turn was in the cache already, and the page says so.
     page.locator("#chat .reply-timing summary").last.click()
     expect(page.locator("#chat .reply-timing").last).to_contain_text("reused")
-    (folder,) = [one for one in talk_server.sessions() if (one / "turn_3.json").exists() and one.is_dir()][-1:]
+    folder = stored(talk_server, sent(page).last.locator("img")).parent.parent
     second, third = timings(folder, 2), timings(folder, 3)
     assert (third["num_reused"], third["num_new"]) == (second["num_reused"], second["num_new"])
 
