@@ -19,7 +19,7 @@ class Config:
 
     `keep_s`: seconds that a left page's conversation is kept. `max_turns`: replies that are made side by side.
     `auth`: pairs of user and password. `server_port` 0 lets Gradio look for a free one. `cache_gb`: all conversations'
-    caches together, 0 for half of what is free once the model is loaded.
+    caches together, 0 for half of what is free once the model is loaded. `voices`: files of more speakers.
     """
 
     checkpoint: str = ""
@@ -27,6 +27,7 @@ class Config:
     dtype: str = "auto"
     attention: str = "auto"
     text_only: bool = False
+    voices: tuple[Path, ...] = ()
     data_dir: Path = Path(".data")
     keep_s: float = 60.0
     max_turns: int = 4

@@ -51,6 +51,14 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--attention", default=Config.attention, help=_choice(ATTENTIONS))
     model.add_argument("--text-only", action="store_true", help="do not load the Talker; replies are not spoken")
     model.add_argument(
+        "--voices",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="more voices, from a file in the layout of a checkpoint's spk_dict.pt; may be repeated",
+    )
+    model.add_argument(
         "--data-dir",
         type=Path,
         default=Config.data_dir,
@@ -93,6 +101,7 @@ def config_from(flags: argparse.Namespace) -> Config:
     """A `Config` of those flags that are options; flags of the caller's own are left alone."""
     values = {one.name: getattr(flags, one.name) for one in fields(Config) if hasattr(flags, one.name)}
     values["limits"] = MediaLimits(**{one.name: getattr(flags, one.name) for one in fields(MediaLimits)})
+    values["voices"] = tuple(values.get("voices", ()))
     if "auth" in values:
         values["auth"] = tuple(tuple(pair.split(":", 1)) if ":" in pair else (pair, "") for pair in values["auth"])
     return Config(**values)

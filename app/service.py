@@ -339,7 +339,13 @@ def build_service(config: Config, upload_dirs: tuple[Path, ...] = ()) -> Service
             progress("tiny", 0.0)
             write_tiny_checkpoint(checkpoint, end_gain=BRIEF)
         options = EngineOptions(
-            resolved.checkpoint, config.device, config.dtype, config.attention, config.text_only, config.max_turns
+            resolved.checkpoint,
+            config.device,
+            config.dtype,
+            config.attention,
+            config.text_only,
+            config.max_turns,
+            config.voices,
         )
         return load_engine(options, progress)
 

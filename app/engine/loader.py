@@ -4,6 +4,7 @@ import importlib
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -24,6 +25,7 @@ from app.engine.talker import Talker
 from app.engine.thinker import Thinker
 from app.engine.token2wav import DEFAULT_WINDOWS, Token2Wav, Voice, Windows
 from app.engine.turn import Stages
+from app.engine.voices import read_voices
 from app.errors import BadCheckpoint, BadConfig
 
 T = TypeVar("T")
@@ -39,7 +41,8 @@ SINGLE_THREAD_PARAMETERS = 200_000_000
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """`checkpoint`: folder or hub id. "auto" finds the best that this machine has. `max_turns` run at the same time."""
+    """`checkpoint`: folder or hub id. "auto" finds the best that this machine has. `max_turns` run at the same time.
+    `voices`: files of more speakers, see `app.engine.voices`."""
 
     checkpoint: str
     device: str = "auto"
@@ -47,6 +50,7 @@ class EngineOptions:
     attention: str = "auto"
     text_only: bool = False
     max_turns: int = 4
+    voices: tuple[Path, ...] = ()
 
 
 def load_engine(options: EngineOptions, progress: Callable[[str, float], None]) -> Engine:
@@ -77,6 +81,11 @@ def load_engine(options: EngineOptions, progress: Callable[[str, float], None]) 
         torch.set_num_threads(1)
     progress("tokenizer", 1.0)
     tokenizer = _read(options.checkpoint, lambda: AutoTokenizer.from_pretrained(options.checkpoint))
+    if options.voices:
+        if options.text_only:
+            raise BadConfig("--voices is of no use with --text-only: leave one of them out.")
+        num_tokens = model.thinker.get_input_embeddings().num_embeddings
+        model.speaker_map |= read_voices(options.voices, model.speaker_map, num_tokens)
     spec = _read(options.checkpoint, lambda: read_spec(options.checkpoint, model, tokenizer, attention))
     progress("ready", 1.0)
     return build_engine(model, tokenizer, spec, options.max_turns)
