@@ -88,7 +88,9 @@ class Service:
         self._sessions = SessionManager(self._create, config.keep_s, clock, resume_wait_s)
         self._budget_bytes: int | None = None
         previews = config.data_dir / "previews"
-        self._previews = VoicePreviews(previews, self._tools, self.default_system_prompt, config.checkpoint)
+        self._previews = VoicePreviews(
+            previews, self._tools, self.default_system_prompt, config.checkpoint, config.voices
+        )
 
     def _create(self, session_id: str) -> Session:
         folder = SessionFolder(self._config.data_dir / "sessions" / session_id, self._gate)

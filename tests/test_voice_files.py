@@ -116,11 +116,8 @@ def test_a_name_that_is_there_is_refused(known: dict, tmp_path: Path) -> None:
 
 
 def test_files_that_are_none_are_refused(known: dict, tmp_path: Path) -> None:
-    files = {
-        "empty.pt": b"",
-        "text.pt": b"hello",
-        "cut.pt": saved(tmp_path / "w.pt", {"N": entry(known)}).read_bytes()[:200],
-    }
+    whole = saved(tmp_path / "whole.pt", {"Nora": entry(known)}).read_bytes()
+    files = {"empty.pt": b"", "text.pt": b"hello", "cut.pt": whole[:200]}
     files["pickle.pt"] = pickle.dumps(Hostile())
     files["zip.pt"] = b"PK\x03\x04" + struct.pack("<I", 99) * 30
     for name, content in files.items():

@@ -17,9 +17,9 @@ _MAX_NAME = 60
 
 
 def read_voices(paths: Iterable[Path], known: Mapping[str, Mapping[str, Any]], num_tokens: int) -> SpeakerMap:
-    """The speakers of these files. Each is a name with `cond` `[1, width]`, `ref_mel` `[1, frames, mel]` and `bos_token`,
-    the id with which that voice begins to speak; shapes are those of the speakers `known` of the checkpoint, ids below
-    `num_tokens`. Raises `BadConfig` with one sentence for the first thing that is wrong."""
+    """The speakers of these files. Each is a name with `cond` `[1, width]`, `ref_mel` `[1, frames, mel]` and
+    `bos_token`, the id with which that voice begins to speak; shapes are those of the speakers `known` of the
+    checkpoint, ids below `num_tokens`. Raises `BadConfig` with one sentence for the first thing that is wrong."""
     found: SpeakerMap = {}
     for path in paths:
         for name, entry in _read(Path(path)).items():

@@ -3,6 +3,7 @@
 import hashlib
 import queue
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,11 +26,14 @@ _MAX_S = 8.0
 class VoicePreviews:
     """Owns `folder/<fingerprint>/<voice>.wav`; makes one at a time."""
 
-    def __init__(self, folder: Path, tools: SessionTools, system_prompt: str, checkpoint: str) -> None:
+    def __init__(
+        self, folder: Path, tools: SessionTools, system_prompt: str, checkpoint: str, voice_files: Sequence[Path] = ()
+    ) -> None:
         self._folder = folder
         self._tools = tools
         self._system_prompt = system_prompt
         self._checkpoint = checkpoint
+        self._voice_files = voice_files
         self._lock = threading.Lock()
 
     def get(self, voice: str) -> Path:
@@ -44,7 +48,7 @@ class VoicePreviews:
         with self._lock:
             # A voice's name comes from the checkpoint, which a stranger may have made: it must not name a path.
             stem = hashlib.sha256(voice.encode()).hexdigest()[:8] if not voice.isalnum() else voice
-            path = self._folder / fingerprint(self._checkpoint, engine.spec.name) / f"{stem}.wav"
+            path = self._folder / fingerprint(self._checkpoint, engine.spec.name, self._voice_files) / f"{stem}.wav"
             if not path.is_file():
                 samples, sample_rate = self._speak(engine, voice)
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,13 +76,13 @@ class VoicePreviews:
         return np.concatenate([chunk.samples for chunk in chunks]), chunks[0].sample_rate
 
 
-def fingerprint(checkpoint: str, name: str) -> str:
+def fingerprint(checkpoint: str, name: str, voice_files: Sequence[Path] = ()) -> str:
     """Changes when the checkpoint does: its configuration, and the size and time of each of its files."""
     digest = hashlib.sha256(f"{checkpoint}\0{name}".encode())
     folder = Path(checkpoint)
-    if checkpoint and folder.is_dir():
-        for path in sorted(folder.iterdir()):
-            if path.is_file():
-                status = path.stat()
-                digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}".encode())
+    paths = sorted(folder.iterdir()) if checkpoint and folder.is_dir() else []
+    for path in (*paths, *voice_files):
+        if path.is_file():
+            status = path.stat()
+            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}".encode())
     return digest.hexdigest()[:16]
