@@ -157,6 +157,23 @@ class Service:
         with door("opening a session"):
             return self._sessions.open(secret, owner)
 
+    def export(self, session_id: str) -> Path:
+        """The conversation as one zip, in its own folder; see `app.session.carry`."""
+        with door("exporting a conversation"):
+            return self._sessions.use(session_id).export()
+
+    def take_in(self, path: Path, owner: str) -> Opened:
+        """A new session that begins with the conversation in an uploaded zip; waits until the checkpoint is loaded.
+        Raises `BadInput`, and then leaves nothing behind."""
+        with door("importing a conversation"):
+            opened = self._sessions.open(None, owner)
+            try:
+                self._sessions.get(opened.session_id).take_in(path)
+            except BaseException:
+                self._sessions.close_one(opened.session_id)
+                raise
+            return opened
+
     def leave(self, session_id: str) -> None:
         """A page left: its reply stops at once, its session is freed `keep_s` later."""
         with door("leaving a session"):

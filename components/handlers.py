@@ -7,6 +7,7 @@ import html
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -15,7 +16,7 @@ from app.errors import DemoError, SessionGone
 from app.live.server import PATH, LiveServer
 from app.service import CheckpointInfo, Estimate, Service, TurnRecord
 from app.types.turn import TurnInput
-from components.conversation import Conversation, last_timings, status_html
+from components.conversation import Conversation, file_url, last_timings, status_html
 from components.deeds import read_deed, word_button
 from components.examples import Examples, chosen, examples_html
 from components.following import Follower, Sent
@@ -248,6 +249,43 @@ class Handlers:
         except DemoError as error:
             return Follower(self._service, self._page, texts).refused(error.code, error.message)
         return self._drawn(state, texts)
+
+    def export(self, state: PageState, request: gr.Request) -> dict:
+        """Offers the conversation as a zip."""
+        page, texts = self._page, _texts(request)
+        try:
+            path = self._service.export(state.session_id)
+        except SessionGone:
+            return self._begun_anew(state, request)
+        except DemoError as error:
+            return Follower(self._service, page, texts).refused(error.code, error.message)
+        url, size = html.escape(file_url(path)), texts.memory(path.stat().st_size)
+        words = html.escape(texts("export_ready", size=size))
+        # A browser that has an older one would not ask again.
+        link = f'<a href="{url}?at={path.stat().st_mtime_ns}" download="{path.name}">{words}</a>'
+        return {page.notice: f'<p role="status">{link}</p>'}
+
+    def take_in(self, path: str | None, state: PageState, request: gr.Request) -> dict:
+        """Goes on with an exported conversation; the one that was on the page ends."""
+        page, texts = self._page, _texts(request)
+        if not path:
+            return {page.notice: gr.skip()}
+        try:
+            opened = self._service.take_in(Path(path), request.username or "")
+        except DemoError as error:
+            return Follower(self._service, page, texts).refused(error.code, error.message)
+        previous = self._pages.hold(request.session_hash, opened.session_id)
+        if previous is not None:
+            self._live.leave(previous)
+            self._service.leave(previous)
+        now = replace(state, session_id=opened.session_id, generation=state.generation + 1, turns=(), editing=0)
+        return self._drawn(now, texts) | {
+            page.state: now,
+            page.secret: opened.secret,
+            page.player: stop_value(now.generation),
+            page.status: status_html(texts("status_ready")),
+            page.notice: f'<p role="status">{html.escape(texts("imported"))}</p>',
+        }
 
     def forget(self, state: PageState, request: gr.Request) -> dict:
         """Drops the older half of what the model remembers; the message is sent again after it."""

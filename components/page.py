@@ -91,6 +91,11 @@ def build_widgets(service: Service) -> Page:
                 video_sound = build_video_sound()
                 prompt = build_system_prompt(service.default_system_prompt)
                 answer = build_advanced(speak, service.default_settings)
+                with gr.Row(elem_id="carry"):
+                    export = gr.Button(i18n("export"), size="sm", elem_id="export")
+                    taken_in = gr.UploadButton(
+                        i18n("import"), size="sm", file_types=[".zip"], type="filepath", elem_id="import"
+                    )
             with gr.Tab(
                 i18n("tab_examples"), id="examples", elem_id="panel-examples", visible=False, render_children=True
             ) as examples_tab:
@@ -102,7 +107,7 @@ def build_widgets(service: Service) -> Page:
         status=status, notice=notice, forget=forget, tray=tray, message=message, send=send, stop=stop, clear=clear,
         panel_button=panel_button, examples=examples, welcome=welcome, asking=asking, examples_tab=examples_tab,
         capture=capture, timing=timing, live=capture.live, voices=voices, video_sound=video_sound, prompt=prompt,
-        answer=answer,
+        answer=answer, export=export, taken_in=taken_in,
     )  # fmt: skip
 
 
@@ -153,6 +158,8 @@ def wire(demo: gr.Blocks, page: Page, handlers: Handlers) -> None:
     for listed in (page.welcome, page.asking):
         listed.choose(handlers.choose, page.capture.upload, composed, trigger_mode="multiple", **CALM)
     page.tray.take_out(handlers.take_out, page.capture.all, page.capture.all, trigger_mode="multiple", **CALM)
+    page.export.click(handlers.export, page.state, page.answered, **CALM)
+    page.taken_in.upload(handlers.take_in, [page.taken_in, page.state], page.answered, js=SILENCE_JS, **CALM)
     aside = [page.state, page.voices.sentence, page.voices.radio, *page.answer.all]
     saying = {"fn": handlers.say, "inputs": aside, "outputs": page.answered, "js": MARK_SUBMIT_JS, **CALM}
     gr.on([page.voices.say.click, page.voices.sentence.submit], trigger_mode="multiple", **saying)

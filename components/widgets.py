@@ -41,6 +41,8 @@ class Page:
     video_sound: gr.Checkbox
     prompt: PromptControls
     answer: AnswerControls
+    export: gr.Button
+    taken_in: gr.UploadButton
 
     @property
     def composer(self) -> list[gr.components.Component]:

@@ -186,6 +186,9 @@ class FakeEngine:
         words = {word_id(word): word for word in self.script.words}
         return " ".join(words[id_] for id_ in token_ids if id_ in words)
 
+    def reply_ids(self, ids: Sequence[int], text: str) -> tuple[int, ...]:
+        return tuple(ids) if self.decode(ids) == text else tuple(word_id(word) for word in text.split(" "))
+
     def listen(self, state: FakeState, on_fed: Callable[[int], None], opening: tuple | None = None) -> FakeFeed:
         return FakeFeed(state, on_fed, opening)
 

@@ -152,6 +152,23 @@ def test_a_reply_spoken_again_sounds_as_the_turn_would_have_in_that_voice(servic
     assert ids(drain(service.submit(wanted, said("four"), settings))) == ids(after)
 
 
+def test_an_exported_conversation_that_is_imported_again_gives_the_same_next_reply(service, settings, uploads):
+    session = service.open(None, "").session_id
+    spoken = replace(settings, speak=True)
+    for one in (said("one", uploads / "a.png"), said("two", uploads / "a.mp4"), said("three", uploads / "a.wav")):
+        drain(service.submit(session, one, spoken))
+    path = uploads / "conversation.zip"
+    path.write_bytes(service.export(session).read_bytes())
+    waves = [record.wav.read_bytes() for record in service.transcript(session)]
+    wanted = drain(service.submit(session, said("four"), settings))
+    service.reset(session)
+    back = service.take_in(path, "").session_id
+    records = service.transcript(back)
+    assert [record.wav.read_bytes() for record in records] == waves
+    assert [[file.kind for file in record.files] for record in records] == [["image"], ["video"], ["audio"]]
+    assert ids(drain(service.submit(back, said("four"), settings))) == ids(wanted)
+
+
 def test_the_estimate_is_what_the_turn_takes(service, settings, uploads):
     session = service.open(None, "").session_id
     for turn in (said("one", uploads / "a.mp4", uploads / "a.png"), said("two", uploads / "a.wav")):

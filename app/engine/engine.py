@@ -154,6 +154,17 @@ class Engine:
         """The text of a reply's ids, control tokens left out."""
         return self.tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
+    def reply_ids(self, ids: Sequence[int], text: str) -> tuple[int, ...]:
+        """The ids of a reply of another day: `ids` as they were sampled where this tokenizer reads `text` in them and
+        they hold no control token but the end of text; else those of the text."""
+        tokenizer, ends = self.tokenizer, self.stages.ends_of_text
+        are_words = all(
+            0 <= id_ < len(tokenizer) and (id_ in ends or id_ not in tokenizer.added_tokens_decoder) for id_ in ids
+        )
+        if are_words and self.decode(ids) == text:
+            return tuple(ids)
+        return tuple(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
     def listen(self, state: EngineState, on_fed: Callable[[int], None], opening: Mark | None = None) -> Feed:
         """Begin a message that is appended behind `state` while it is spoken. `on_fed`: see `Feed`. `opening`: of an
         earlier feed of the same message, which begins again there."""

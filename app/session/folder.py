@@ -83,7 +83,7 @@ class UploadGate:
         with open(descriptor, "rb") as reader:
             if not stat.S_ISREG(os.fstat(reader.fileno()).st_mode):
                 raise BadInput("Only files can be sent: upload the files one by one instead of their folder.")
-            with _disk(), open(target, "xb") as writer:
+            with disk(), open(target, "xb") as writer:
                 os.fchmod(writer.fileno(), 0o600)
                 num_bytes = 0
                 while block := reader.read(_COPY_BYTES):
@@ -105,7 +105,7 @@ class SessionFolder:
     def __init__(self, path: Path, gate: UploadGate) -> None:
         self.path = path
         self._gate = gate
-        with _disk():
+        with disk():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.mkdir(mode=0o700)
 
@@ -115,7 +115,7 @@ class SessionFolder:
         if not any(isinstance(content, FileInput) for content in admitted.contents):
             return admitted
         folder = self.path / f"turn_{turn}"
-        with _disk():
+        with disk():
             folder.mkdir(mode=0o700)
         contents: list = []
         try:
@@ -140,7 +140,7 @@ class SessionFolder:
         """What a person said, with `write_clip` also what was shown, as a file of the turn's own."""
         folder = self.path / f"turn_{turn}"
         path = folder / ("said.wav" if write_clip is None else "said.mp4")
-        with _disk():
+        with disk():
             folder.mkdir(mode=0o700, exist_ok=True)
             if write_clip is None:
                 write_wav(path, samples, sample_rate)
@@ -150,7 +150,7 @@ class SessionFolder:
 
     def write_wav(self, turn: int, samples: np.ndarray, sample_rate: int) -> Path:
         path = self.path / f"turn_{turn}.wav"
-        with _disk():
+        with disk():
             write_wav(path, samples, sample_rate)
         return path
 
@@ -158,19 +158,19 @@ class SessionFolder:
         """Puts what was heard in the place of a turn's speech; None, and no file, where that is nothing."""
         if len(samples):
             return self.write_wav(turn, samples, sample_rate)
-        with _disk():
+        with disk():
             (self.path / f"turn_{turn}.wav").unlink(missing_ok=True)
         return None
 
     def write_take(self, turn: int, samples: np.ndarray, sample_rate: int) -> Path:
         """A turn's speech once more, beside what it was before."""
         path = _free_name(self.path / f"turn_{turn}_take.wav")
-        with _disk():
+        with disk():
             write_wav(path, samples, sample_rate)
         return path
 
     def write_timings(self, turn: int, timings: dict) -> None:
-        with _disk():
+        with disk():
             _replace_text(self.path / f"turn_{turn}.json", json.dumps(timings, indent=1))
 
     def forget(self, turns: set[int]) -> None:
@@ -199,7 +199,7 @@ def remove_leftovers(sessions: Path, now_s: float) -> None:
 
 
 @contextmanager
-def _disk() -> Iterator[None]:
+def disk() -> Iterator[None]:
     """A disk that does not take what is written becomes one sentence."""
     try:
         yield
@@ -237,7 +237,7 @@ def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
 
 def read_wav(path: Path) -> tuple[np.ndarray, int]:
     """float32 mono in [-1, 1] and its rate, of a file that `write_wav` wrote."""
-    with _disk():
+    with disk():
         return soundfile.read(path, dtype="float32")
 
 

@@ -114,6 +114,34 @@ class History:
             siblings.setdefault(parent, []).append(number)
         return tuple(replace(record, versions=tuple(siblings[parents[record.turn]])) for record in self.records)
 
+    def turns(self) -> dict[int, Shelved]:
+        """All turns that stay in the conversation, those of the path too."""
+        known = {past.number: past for past in self.context.past}
+        found, before = dict(self._shelf), 0
+        for record in self.records:
+            found[record.turn] = Shelved(record, known.get(record.turn), before)
+            before = record.turn
+        # A failed turn left nothing; what came behind it came behind the turn before.
+        parents = {number: shelved.parent for number, shelved in found.items() if shelved.record.state == "failed"}
+
+        def parent(number: int) -> int:
+            return parent(parents[number]) if number in parents else number
+
+        return {
+            number: replace(shelved, parent=parent(shelved.parent))
+            for number, shelved in found.items()
+            if number not in parents
+        }
+
+    def load(self, system_prompt: str, turns: dict[int, Shelved], path: tuple[int, ...]) -> None:
+        """A whole conversation in the place of none; the model reads it with the next turn."""
+        assert not self.records and not self._shelf and self.context.state is None
+        on_path = [turns[number] for number in path]
+        self.records = tuple(shelved.record for shelved in on_path)
+        past = tuple(shelved.past for shelved in on_path if shelved.past is not None)
+        self.context = Context(None, past, system_prompt)
+        self._shelf = {number: shelved for number, shelved in turns.items() if number not in path}
+
     def find(self, number: int) -> TurnRecord | None:
         """The record of a turn on the path."""
         return next((record for record in self.records if record.turn == number), None)

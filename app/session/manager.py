@@ -115,6 +115,13 @@ class SessionManager:
                 entry.left_at = self._clock()
             self._left.notify_all()
 
+    def close_one(self, session_id: str) -> None:
+        """Ends a session that nobody is to have."""
+        with self._lock:
+            entry = self._entries.pop(session_id, None)
+        if entry is not None:
+            entry.session.close()
+
     def sweep(self) -> int:
         """Closes the sessions whose time is over; returns how many. It does not run while a reply is being made."""
         with self._lock:

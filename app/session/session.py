@@ -13,6 +13,8 @@ import numpy as np
 from app.door import door
 from app.errors import BadInput, DemoError, SessionBusy, SessionGone
 from app.media.text import clean_text
+from app.session.archive import Archive
+from app.session.carry import read_zip, write_zip
 from app.session.cut import heard, heard_of, projected_samples
 from app.session.errands import Errand, SpeakAgain, SpeakAside
 from app.session.fit import Fit
@@ -32,6 +34,7 @@ from app.types.turn import FileInput, TextPart, TurnInput, TurnSettings
 
 # Longest that the end of a reply is waited for while its files are written.
 BOOKING_S = 10.0
+EXPORT = "conversation.zip"
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,28 @@ class Session:
         turn.errand = errand
         self.last_used = turn.submitted_at
         return turn
+
+    def export(self) -> Path:
+        """The conversation as a zip in its folder, see `app.session.carry`. Raises `SessionBusy` while a reply is being
+        made, `BadInput` where nothing was said."""
+        with self._lock:
+            self._refuse_if_busy("export")
+            turns, context = self._history.turns(), self._history.context
+            path = tuple(record.turn for record in self._history.records if record.turn in turns)
+        if not turns:
+            raise BadInput("There is nothing to export yet: say something first.")
+        return write_zip(self._folder.path / EXPORT, Archive(context.system_prompt, turns, path), self._folder.path)
+
+    def take_in(self, zip_path: Path) -> None:
+        """Begins with a conversation that was exported, from an uploaded file. The session must be a new one. Raises
+        `BadInput`."""
+        engine, limits = self._tools.loader.wait(), self._tools.prompter.limits
+        (file,) = files_of(self._folder.check(TurnInput((FileInput(zip_path),))))
+        archive = read_zip(file.path, self._folder.path, limits, engine.reply_ids)
+        system_prompt = checked_system_prompt(archive.system_prompt, limits)
+        with self._lock:
+            self._history.load(system_prompt, dict(archive.turns), archive.path)
+            self._num_turns = max(archive.turns, default=0)
 
     def choose_take(self, number: int, place: int) -> TurnRecord | None:
         """Another sound of turn `number` is the one that is kept; the changed record, None where there is none."""

@@ -78,6 +78,10 @@ EN = {
     "speech_bound": "The speech did not end by itself and was cut.",
     "session_new": "The conversation had expired, so a new one begins here: press Send again.",
     "dropped": "The oldest turns are forgotten.",
+    "export": "Export the conversation",
+    "import": "Import one",
+    "export_ready": "Save the conversation ({size})",
+    "imported": "The conversation is back: go on with it.",
     # what can be done to a turn
     "deed_edit": "Change this message",
     "deed_again": "Answer again",

@@ -72,6 +72,10 @@ ZH = {
     "speech_bound": "语音没有自行结束，已被截断。",
     "session_new": "对话已过期，这里开始新的对话：请再次点击发送。",
     "dropped": "最早的几轮已被忘掉。",
+    "export": "导出对话",
+    "import": "导入对话",
+    "export_ready": "保存对话（{size}）",
+    "imported": "对话已恢复，请继续。",
     # what can be done to a turn
     "deed_edit": "修改这条消息",
     "deed_again": "重新回答",

@@ -140,6 +140,24 @@ def test_a_sentence_of_ones_own_is_heard_in_the_chosen_voice(talk_page: Page) ->
     expect(page.locator("#notice [role=alert]")).to_contain_text("nothing to say")
 
 
+def test_a_conversation_is_exported_and_imported_on_another_page(talk_page: Page, tmp_path: Path) -> None:
+    page = talk_page
+    conversation(page, "First", "Second")
+    replies = reply_texts(page)
+    button(page, "Export the conversation").click()
+    with page.expect_download() as started:
+        page.locator("#notice a").click()
+    path = tmp_path / "conversation.zip"
+    started.value.save_as(path)
+    page.locator("#clear").click()
+    expect(sent(page)).to_have_count(0)
+    page.locator("input[type=file][accept*='.zip']").set_input_files(path)
+    expect_sent(page, "First", "Second")
+    assert reply_texts(page) == replies
+    send_text(page, "Third")
+    wait_reply(page, 3)
+
+
 def test_the_buttons_work_by_keyboard_and_fit_a_phone(talk_page: Page) -> None:
     page = talk_page
     conversation(page, "First")
