@@ -87,7 +87,8 @@ def _run(flags: argparse.Namespace) -> None:
     transformers_logging.disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     sys.stdout.reconfigure(errors="replace")
-    config = config_from(flags)
+    # What is asked here is answered here, and nobody comes back for it.
+    config = replace(config_from(flags), keep_days=0)
     if flags.wav is not None and flags.text_only:
         raise BadConfig("--wav needs speech: leave out --wav or --text-only.")
     script = read_script(flags.messages, not flags.no_video_sound)

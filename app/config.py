@@ -17,7 +17,8 @@ ATTENTIONS = ("auto", "flash_attention_2", "sdpa", "eager")
 class Config:
     """All options. `checkpoint`: a folder or hub id, "" for the one that is shipped (else a tiny random one).
 
-    `keep_s`: seconds that a left page's conversation is kept. `max_turns`: replies that are made side by side.
+    `keep_s`: seconds that a left page's conversation stays in memory; `keep_days`, `keep_gb`: how long and how much of
+    conversations stays on disk, 0 days for nothing. `max_turns`: replies that are made side by side.
     `auth`: pairs of user and password. `server_port` 0 lets Gradio look for a free one. `cache_gb`: all conversations'
     caches together, 0 for half of what is free once the model is loaded. `voices`: files of more speakers.
     """
@@ -30,6 +31,8 @@ class Config:
     voices: tuple[Path, ...] = ()
     data_dir: Path = Path(".data")
     keep_s: float = 60.0
+    keep_days: float = 30.0
+    keep_gb: float = 10.0
     max_turns: int = 4
     cache_gb: float = 0.0
     limits: MediaLimits = field(default_factory=MediaLimits)
@@ -45,6 +48,8 @@ class Config:
         _require(self.attention in ATTENTIONS, f"--attention must be one of {', '.join(ATTENTIONS)}.")
         _require(self.device in DEVICES, f"--device must be one of {', '.join(DEVICES)}.")
         _require(self.keep_s >= 0, "--keep-s must be 0 or more seconds.")
+        _require(self.keep_days >= 0, "--keep-days must be 0 or more days.")
+        _require(self.keep_gb > 0, "--keep-gb must be more than 0; to keep nothing choose --keep-days 0.")
         _require(1 <= self.max_turns <= 64, "--max-turns must be from 1 to 64.")
         _require(self.cache_gb >= 0, "--cache-gb must be 0 or more.")
         _require(0 <= self.server_port <= 65535, "--server-port must be from 1 to 65535, or 0 for any free one.")

@@ -84,7 +84,9 @@ def add_page_flags(parser: argparse.ArgumentParser) -> None:
         shown = f" (default: {default})" if default not in ("", ()) else ""
         page.add_argument(_flag(name), default=default, help=text + shown, **options)
 
-    add("keep_s", "seconds that a conversation is kept after its page left", type=float)
+    add("keep_s", "seconds that a conversation stays in memory after its page left", type=float)
+    add("keep_days", "days that conversations are kept on disk, 0 for none beyond its page", type=float)
+    add("keep_gb", "gigabytes of kept conversations; the longest unused go first", type=float)
     add("max_turns", "replies made side by side; more wait in a queue", type=int)
     add("cache_gb", "memory of all conversations, 0 for half of what is free", type=float)
     page.add_argument(

@@ -1,5 +1,6 @@
 """The one door for the page: open, submit, listen, interrupt, reset, estimate, preview, close; knows no widget."""
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from app.door import door
 from app.engine.loader import EngineOptions, load_engine
 from app.engine.tiny import BRIEF, write_tiny_checkpoint
 from app.errors import DemoError, SessionGone
-from app.session.folder import SessionFolder, UploadGate, remove_leftovers
+from app.session.folder import SessionFolder, UploadGate, folder_bytes, remove_leftovers
 from app.session.listening import Listening
 from app.session.loading import EngineLoader, Progress
 from app.session.manager import Opened, SessionManager
@@ -22,6 +23,7 @@ from app.session.preview import VoicePreviews
 from app.session.prompter import Prompter
 from app.session.record import StoredFile, TurnRecord
 from app.session.session import Session, SessionTools
+from app.session.store import Store
 from app.session.stream import TurnStream
 from app.session.threads import SessionThreads
 from app.types.media import VisionRules
@@ -30,6 +32,9 @@ from app.types.turn import TurnInput, TurnSettings
 __all__ = [
     "CheckpointInfo", "Estimate", "Opened", "Service", "StoredFile", "TurnRecord", "TurnStream", "build_service",
 ]  # fmt: skip
+
+
+STORE = "conversations.sqlite3"
 
 
 @dataclass(frozen=True)
@@ -79,22 +84,40 @@ class Service:
     ) -> None:
         self._config = config
         self._gate = UploadGate(upload_dirs, config.limits)
-        remove_leftovers(config.data_dir / "sessions", time.time())
+        self._store = Store(config.data_dir / STORE, time.time) if config.keep_days else None
+        self._tidy()
         self._threads = SessionThreads()
         self._loader = EngineLoader(load)
         self.ready = self._loader.over
         prompter = Prompter(pipeline, config.limits, self._free_bytes, self._idle_bytes, self._make_room)
-        self._tools = SessionTools(self._loader, prompter, self._threads)
-        self._sessions = SessionManager(self._create, config.keep_s, clock, resume_wait_s)
+        keep = None if self._store is None else self._store.save
+        self._tools = SessionTools(self._loader, prompter, self._threads, keep)
+        self._sessions = SessionManager(self._create, config.keep_s, clock, resume_wait_s, store=self._store)
         self._budget_bytes: int | None = None
         previews = config.data_dir / "previews"
         self._previews = VoicePreviews(
             previews, self._tools, self.default_system_prompt, config.checkpoint, config.voices
         )
 
-    def _create(self, session_id: str) -> Session:
-        folder = SessionFolder(self._config.data_dir / "sessions" / session_id, self._gate)
-        return Session(session_id, folder, self._tools, self.default_system_prompt)
+    def _create(self, session_id: str, content: dict | None) -> Session:
+        folder = SessionFolder(self._config.data_dir / "sessions" / session_id, self._gate, content is not None)
+        session = Session(session_id, folder, self._tools, self.default_system_prompt)
+        if content is not None:
+            session.restore(content)
+        return session
+
+    def _tidy(self) -> None:
+        """Lets go of what was kept for long enough, or is too much, the longest unused first; of the rest nothing."""
+        folder, now_s = self._config.data_dir / "sessions", time.time()
+        kept = [] if self._store is None else self._store.sessions()
+        sizes = {session_id: folder_bytes(folder / session_id) for session_id, _ in kept}
+        excess = sum(sizes.values()) - self._config.keep_gb * 1e9
+        for session_id, used_s in list(kept):
+            if now_s - used_s > self._config.keep_days * 86_400 or excess > 0:
+                excess -= sizes.pop(session_id)
+                self._store.forget(session_id)
+                shutil.rmtree(folder / session_id, ignore_errors=True)
+        remove_leftovers(folder, now_s, sizes)
 
     # -- the model ---------------------------------------------------------------------------------------------------
 
@@ -346,6 +369,8 @@ class Service:
         self._sessions.close()
         self._loader.close()
         self._threads.close()
+        if self._store is not None:
+            self._store.close()
 
 
 def build_service(config: Config, upload_dirs: tuple[Path, ...] = ()) -> Service:

@@ -445,8 +445,8 @@ def fake_service(
 
 
 def service_over(engine: FakeEngine, data_dir: Path, uploads: Path, clock=time.monotonic, **options) -> Service:
-    """A service whose engine is there at once; `options` are those of `Config`."""
-    config = Config(**{"checkpoint": "fake", "data_dir": data_dir} | options)
+    """A service whose engine is there at once, and which keeps nothing; `options` are those of `Config`."""
+    config = Config(**{"checkpoint": "fake", "data_dir": data_dir, "keep_days": 0} | options)
     service = Service(
         config, lambda progress: engine, clock, upload_dirs=(uploads,), pipeline=FAKE_PIPELINE, resume_wait_s=0.0
     )

@@ -6,7 +6,7 @@ import re
 import shutil
 import stat
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -102,12 +102,13 @@ class UploadGate:
 class SessionFolder:
     """Owns `data_dir/sessions/<id>/`, readable by the server's user alone."""
 
-    def __init__(self, path: Path, gate: UploadGate) -> None:
+    def __init__(self, path: Path, gate: UploadGate, is_kept: bool = False) -> None:
+        """`is_kept`: it is there from another day."""
         self.path = path
         self._gate = gate
         with disk():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.mkdir(mode=0o700)
+            path.mkdir(mode=0o700, exist_ok=is_kept)
 
     def admit(self, turn: int, turn_input: TurnInput) -> TurnInput:
         """Copies the turn's files here; the result names the copies. Leaves nothing behind when it raises."""
@@ -187,14 +188,23 @@ class SessionFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def remove_leftovers(sessions: Path, now_s: float) -> None:
-    """Deletes conversations that a program which was killed left behind; young ones may belong to one that still runs.
+def folder_bytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+def remove_leftovers(sessions: Path, now_s: float, kept: Collection[str] = ()) -> None:
+    """Deletes conversations that a program which was killed left behind, apart from those named in `kept`; young ones
+    may belong to one that still runs.
 
     `now_s`: seconds since the epoch, as file times are.
     """
     for folder in sessions.glob("*"):
         with suppress(OSError):  # another program may be deleting it too
-            if now_s - folder.stat().st_mtime > LEFTOVER_S:
+            if folder.name not in kept and now_s - folder.stat().st_mtime > LEFTOVER_S:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

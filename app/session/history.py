@@ -4,6 +4,7 @@ A conversation is a tree: a turn that is asked again, or changed and sent again,
 same turn before. One path through it is in the model's context and on the page; the other turns lie on the shelf.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,21 @@ class History:
         self.context = Context(None, past, system_prompt)
         self._shelf = {number: shelved for number, shelved in turns.items() if number not in path}
 
+    def prove(self, reply_ids: Callable[[tuple[int, ...], str], tuple[int, ...]]) -> None:
+        """The replies of another day as the checkpoint that runs now has them; see `Engine.reply_ids`."""
+        texts = {record.turn: record.reply_text for record in self.records}
+
+        def proved(past: PastTurn, text: str) -> PastTurn:
+            ids = reply_ids(past.reply_ids, text)
+            return past if ids == past.reply_ids else replace(past, reply_ids=ids, num_states=max(0, len(ids) - 1))
+
+        past = tuple(proved(one, texts[one.number]) for one in self.context.past)
+        self.context = replace(self.context, past=past)
+        self._shelf = {
+            number: replace(one, past=one.past and proved(one.past, one.record.reply_text))
+            for number, one in self._shelf.items()
+        }
+
     def find(self, number: int) -> TurnRecord | None:
         """The record of a turn on the path."""
         return next((record for record in self.records if record.turn == number), None)
@@ -237,6 +253,11 @@ class History:
     def _change(self, changed: TurnRecord) -> TurnRecord:
         self.records = tuple(changed if one.turn == changed.turn else one for one in self.records)
         return changed
+
+    def note_message(self, number: int, message: str) -> None:
+        record = self.find(number)
+        if record is not None and not record.message:
+            self._change(replace(record, message=message))
 
     def note_figures(self, turn: int, figures: dict) -> TurnRecord | None:
         """Merges figures into a record's waterfall; the changed record, None when the turn was forgotten."""

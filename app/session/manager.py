@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from app.door import door
 from app.errors import DemoError, SessionGone
 from app.session.session import Session
+from app.session.store import Store
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,16 @@ class SessionManager:
 
     def __init__(
         self,
-        create: Callable[[str], Session],
+        create: Callable[[str, dict | None], Session],
         keep_s: float,
         clock: Callable[[], float],
         resume_wait_s: float = 1.5,
         sweep_every_s: float | None = None,
+        store: Store | None = None,
     ) -> None:
+        """`create(session_id, content)`: a session, with what was kept of it where that is not None; `store`: where
+        conversations outlive their page and the program, None where they end with their page."""
+        self._store = store
         self._create = create
         self._keep_s = keep_s
         self._clock = clock
@@ -66,11 +71,36 @@ class SessionManager:
             if entry is not None:
                 entry.session.wait_idle(self._resume_wait_s)
                 return Opened(entry.session.session_id, secret, True)
+            kept = self._restored(_hash(secret), owner)
+            if kept is not None:
+                return Opened(kept, secret, True)
         session_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
-        session = self._create(session_id)
+        session = self._create(session_id, None)
+        if self._store is not None:
+            self._store.begin(session_id, _hash(secret), owner)
         with self._lock:
             self._entries[session_id] = _Entry(session, _hash(secret), owner)
         return Opened(session_id, secret, False)
+
+    def _restored(self, secret_hash: bytes, owner: str) -> str | None:
+        """The id of a session that lives no more and was kept."""
+        found = None if self._store is None else self._store.find(secret_hash, owner)
+        if found is None:
+            return None
+        with self._lock:
+            # Another page holds it, and that one has waited long enough.
+            if found.session_id in self._entries:
+                return None
+        try:
+            session = self._create(found.session_id, found.content)
+        except DemoError:
+            # Damaged: it stays where it is, and the page begins anew.
+            return None
+        with self._lock:
+            if found.session_id in self._entries:
+                return None
+            self._entries[found.session_id] = _Entry(session, secret_hash, owner)
+        return found.session_id
 
     def _claim(self, secret_hash: bytes, owner: str) -> _Entry | None:
         with self._left:
@@ -120,7 +150,7 @@ class SessionManager:
         with self._lock:
             entry = self._entries.pop(session_id, None)
         if entry is not None:
-            entry.session.close()
+            self._end(entry.session)
 
     def sweep(self) -> int:
         """Closes the sessions whose time is over; returns how many. It does not run while a reply is being made."""
@@ -131,8 +161,13 @@ class SessionManager:
             expired = [session_id for session_id, entry in self._entries.items() if self._is_expired(entry)]
             entries = [self._entries.pop(session_id) for session_id in expired]
         for entry in entries:
-            entry.session.close()
+            self._end(entry.session)
         return len(entries)
+
+    def _end(self, session: Session) -> None:
+        session.close()
+        if self._store is not None:
+            self._store.release(session.session_id)
 
     def _sweep_for_ever(self) -> None:
         while not self._is_closed.wait(self._sweep_every_s):

@@ -13,13 +13,13 @@ import numpy as np
 from app.door import door
 from app.errors import BadInput, DemoError, SessionBusy, SessionGone
 from app.media.text import clean_text
-from app.session.archive import Archive
+from app.session.archive import Archive, from_json, to_json
 from app.session.carry import read_zip, write_zip
 from app.session.cut import heard, heard_of, projected_samples
 from app.session.errands import Errand, SpeakAgain, SpeakAside
 from app.session.fit import Fit
 from app.session.folder import SessionFolder, read_wav
-from app.session.history import History, size_of
+from app.session.history import History, Shelved, size_of
 from app.session.listening import Listening
 from app.session.loading import EngineLoader
 from app.session.prompter import Context, Prompter, scratch_state
@@ -39,11 +39,12 @@ EXPORT = "conversation.zip"
 
 @dataclass(frozen=True)
 class SessionTools:
-    """What all sessions share."""
+    """What all sessions share. `keep(session_id, content)`: puts a conversation on disk; None where none is kept."""
 
     loader: EngineLoader
     prompter: Prompter
     threads: SessionThreads
+    keep: Callable[[str, dict], None] | None = None
 
 
 class Session:
@@ -71,6 +72,8 @@ class Session:
         self._num_turns = 0
         self._history = History(system_prompt)
         self._is_closed = False
+        self._is_unproved = False
+        self._keeping = threading.Lock()
         self.last_used = clock()
 
     @property
@@ -82,6 +85,40 @@ class Session:
     def is_idle(self) -> bool:
         """No reply is being made."""
         return self._running is None
+
+    # -- on disk -----------------------------------------------------------------------------------------------------
+
+    def restore(self, content: dict) -> None:
+        """Begins with what was kept of it. Raises `BadInput` where that is damaged."""
+        archive = from_json(content, self._folder.path, lambda ids, text: ids)
+        with self._lock:
+            self._history.load(archive.system_prompt, dict(archive.turns), archive.path)
+            self._num_turns = max(archive.turns, default=0)
+            # Another checkpoint may run now; it is not loaded yet.
+            self._is_unproved = True
+
+    def _keep(self) -> str:
+        """Puts the conversation on disk as it is now; what went wrong in a sentence, "" for nothing."""
+        if self._tools.keep is None or self._is_closed:
+            return ""
+        with self._keeping:
+            try:
+                with door("keeping a conversation"):
+                    self._tools.keep(self.session_id, to_json(self._archive(), self._folder.path))
+            except DemoError as error:
+                return error.message
+        return ""
+
+    def _archive(self) -> Archive:
+        """The conversation with the turn that is being answered, as if that had been interrupted before its reply."""
+        with self._lock:
+            turns, context, running = self._history.turns(), self._history.context, self._running
+            path = tuple(record.turn for record in self._history.records if record.turn in turns)
+            if running is not None and running.errand is None and running.stored is not None:
+                record = running.ended(running.interrupted(), None, "")
+                turns[running.number] = Shelved(record, None, path[-1] if path else 0)
+                path = (*path, running.number)
+            return Archive(context.system_prompt, turns, path)
 
     def transcript(self) -> tuple[TurnRecord, ...]:
         with self._lock:
@@ -177,11 +214,10 @@ class Session:
         made, `BadInput` where nothing was said."""
         with self._lock:
             self._refuse_if_busy("export")
-            turns, context = self._history.turns(), self._history.context
-            path = tuple(record.turn for record in self._history.records if record.turn in turns)
-        if not turns:
+        archive = self._archive()
+        if not archive.turns:
             raise BadInput("There is nothing to export yet: say something first.")
-        return write_zip(self._folder.path / EXPORT, Archive(context.system_prompt, turns, path), self._folder.path)
+        return write_zip(self._folder.path / EXPORT, archive, self._folder.path)
 
     def take_in(self, zip_path: Path) -> None:
         """Begins with a conversation that was exported, from an uploaded file. The session must be a new one. Raises
@@ -193,12 +229,15 @@ class Session:
         with self._lock:
             self._history.load(system_prompt, dict(archive.turns), archive.path)
             self._num_turns = max(archive.turns, default=0)
+        self._keep()
 
     def choose_take(self, number: int, place: int) -> TurnRecord | None:
         """Another sound of turn `number` is the one that is kept; the changed record, None where there is none."""
         with self._lock:
             self._refuse_if_busy("choose another take")
-            return self._history.choose_take(number, place)
+            changed = self._history.choose_take(number, place)
+        self._keep()
+        return changed
 
     def take_back(self, number: int) -> TurnRecord | None:
         """Shelves turn `number` and all behind it; its record, None where the conversation has no such turn. Raises
@@ -208,14 +247,17 @@ class Session:
             record = self._history.find(number)
             if record is not None:
                 self._history.rewind(number)
-            return record
+        self._keep()
+        return record
 
     def show_version(self, number: int) -> bool:
         """Goes on from a shelved turn, and what followed it, instead of the one in its place. False where there is no
         such turn. Raises `SessionBusy` while a reply is being made."""
         with self._lock:
             self._refuse_if_busy("choose another version")
-            return self._history.switch(number)
+            is_switched = self._history.switch(number)
+        self._keep()
+        return is_switched
 
     def _refuse_if_busy(self, deed: str) -> None:
         if self._running is not None:
@@ -266,7 +308,7 @@ class Session:
             turn.files = tuple(
                 StoredFile(file.path, kind_of(part)) for file, part in zip(files_of(stored), media, strict=True)
             )
-            context = self._history.context
+            context = self._proved(engine)
         start_s = turn.elapsed_s()
         target = engine.new_state() if context.state is None else context.state
         try:
@@ -280,6 +322,8 @@ class Session:
         finally:
             if target is not context.state and turn.state is not target:
                 target.close()
+        # Whatever ends the program now, the message is there.
+        self._keep()
 
     @property
     def tools(self) -> SessionTools:
@@ -287,13 +331,27 @@ class Session:
 
     @property
     def context(self) -> Context:
+        """Waits until the checkpoint is loaded."""
+        engine = self._tools.loader.wait()
         with self._lock:
-            return self._history.context
+            return self._proved(engine)
+
+    def _proved(self, engine: Any) -> Context:
+        """Under the lock. The context as this checkpoint can read it."""
+        if self._is_unproved:
+            self._is_unproved = False
+            self._history.prove(engine.reply_ids)
+        return self._history.context
 
     def write_take(self, turn: RunningTurn) -> tuple[Path | None, str]:
         """The sound of a turn beside what it was before, or the sentence that tells why not."""
         spoken = turn.reply.samples()
         return (None, "") if spoken is None else self._stored(partial(self._folder.write_take, turn.number, *spoken))
+
+    def _note_trouble(self, number: int, trouble: str) -> None:
+        if trouble:
+            with self._lock:
+                self._history.note_message(number, trouble)
 
     def start_in_engine(self, turn: RunningTurn, target: Any, submit: Callable[..., Any]) -> None:
         """Hands the turn over, unless it was ended meanwhile. `submit(on_event)` gives its handle."""
@@ -329,7 +387,7 @@ class Session:
         with self._lock:
             turn = self._new_turn(TurnInput(()), settings, system_prompt)
             turn.is_listening = True
-            context = self._history.context
+            context = self._proved(engine)
         target = engine.new_state() if context.state is None else context.state
         try:
             with door("listening"):
@@ -362,6 +420,7 @@ class Session:
                 turn.stored = TurnInput((FileInput(path, kind),))
             turn.is_open, self._running, self._listening = False, turn, None
             event = turn.end_waits
+        self._tools.threads.finish(self._keep)
         if event is not None:
             self._tools.threads.finish(partial(self._finish, turn, event))
         return turn.stream
@@ -413,6 +472,7 @@ class Session:
                     _, trouble = self._stored(partial(self._folder.write_timings, turn.number, record.timings))
                     record = replace(record, message=message or trouble)
                 self._conclude(turn, record)
+        self._note_trouble(turn.number, self._keep())
         turn.end(event)
 
     def _finish_errand(self, turn: RunningTurn, event: Event) -> None:
@@ -426,6 +486,7 @@ class Session:
             if not turn.is_orphan:
                 self._running = None
                 self._idle.notify_all()
+        self._note_trouble(turn.number, self._keep())
         turn.end(event)
 
     def _cut_short(self, turn: RunningTurn, event: TurnFinished | TurnInterrupted) -> TurnInterrupted:
@@ -461,6 +522,7 @@ class Session:
                 self._forget(turn)
             if not turn.is_orphan:
                 self._conclude(turn, turn.ended(event, None, message))
+        self._keep()
         turn.end(event)
 
     def _forget(self, turn: RunningTurn) -> None:
@@ -500,11 +562,15 @@ class Session:
         with self._idle:
             self._idle.wait_for(lambda: self._running is None or not self._running.is_ending, BOOKING_S)
             turn = self._running
-            if turn is None:
-                return self._cut_newest(number, played_samples)
-            if turn.number != number or turn.is_listening:
-                return None
-            in_engine = _stop(turn, played_samples)
+            if turn is not None:
+                if turn.number != number or turn.is_listening:
+                    return None
+                in_engine = _stop(turn, played_samples)
+            else:
+                changed = self._cut_newest(number, played_samples)
+        if turn is None:
+            self._keep()
+            return changed
         if not in_engine:
             self._end_early(turn, turn.interrupted())
         return None
@@ -526,7 +592,8 @@ class Session:
             return None
         is_spoken_out = record.timings.get("speech_end") == "eos"
         whole = projected_samples(len(samples), is_spoken_out, len(record.reply_text), sample_rate)
-        cut = heard(self._tools.loader.wait().decode, self._history.context.past[-1].reply_ids, played_samples / whole)
+        engine = self._tools.loader.wait()
+        cut = heard(engine.decode, self._proved(engine).past[-1].reply_ids, played_samples / whole)
         wav = self._folder.cut_wav(number, samples[:played_samples], sample_rate)
         changed = self._history.cut_newest(cut, played_samples / sample_rate, wav)
         self._folder.write_timings(number, changed.timings)
@@ -540,22 +607,30 @@ class Session:
         if system_prompt is not None:
             system_prompt = checked_system_prompt(system_prompt, self._tools.prompter.limits)
         self._abandon(system_prompt)
+        self._keep()
 
     def close(self) -> None:
-        """Frees the caches and deletes the folder; nothing can be submitted any more."""
+        """Frees the caches; nothing can be submitted any more. A conversation that is not kept loses its folder."""
         with self._lock:
             self._is_closed = True
-        self._abandon(None)
-        self._folder.remove()
+            is_kept = self._tools.keep is not None and bool(self._history.records or self._running)
+        if is_kept:
+            self._stop_all(None)
+        else:
+            self._abandon(None)
+            self._folder.remove()
 
     def _abandon(self, system_prompt: str | None) -> None:
+        self._stop_all(system_prompt)
+        self._folder.forget(set(range(1, self._num_turns + 1)))
+
+    def _stop_all(self, system_prompt: str | None) -> None:
         listening = self._listening
         if listening is not None:
             listening.cancel()
         with self._lock:
             turn, self._running = self._running, None
             state = self._history.clear(system_prompt)
-            forgotten = set(range(1, self._num_turns + 1))
             in_engine = False
             if turn is not None:
                 turn.is_orphan = True
@@ -566,7 +641,6 @@ class Session:
             self._idle.notify_all()
         if turn is not None and not in_engine:
             self._end_early(turn, turn.interrupted())
-        self._folder.forget(forgotten)
 
     def drop_oldest(self, num_turns: int) -> int:
         """Forgets the oldest turns of the context, with all that was shown before the first one that stays.
@@ -578,6 +652,7 @@ class Session:
             forgotten = self._history.drop_oldest(num_turns)
             num_left = len(self._history.context.past)
         self._folder.forget(forgotten)
+        self._keep()
         return num_left
 
     def free_cache(self) -> int:
@@ -592,7 +667,7 @@ class Session:
         engine, prompter = self._tools.loader.wait(), self._tools.prompter
         parts = prompter.decode(engine, self._folder.check(turn_input))
         with self._lock:
-            context = self._history.context
+            context = self._proved(engine)
         with scratch_state(engine) as scratch:
             target = scratch if context.state is None else context.state
             prompt = prompter.render(engine, context, target, parts, settings.say)

@@ -1,0 +1,293 @@
+"""Conversations outlive their page and the program, however that ends; a bad disk costs a sentence and no more."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.config import Config
+from app.errors import BadConfig
+from app.service import STORE, build_service
+from app.types.events import TurnFinished
+from app.types.turn import FileInput, TextInput, TurnInput, TurnSettings
+from tests.fake_engine import FakeEngine, Script, drain, service_over
+from tests.make_media import make_image, make_wav
+from tests.test_carry import records_of, talk
+from tests.test_service_model import ids
+from tests.test_session import SHORT, said, state_ids
+from tests.test_session_versions import SILENT, send
+
+DAY_S = 86_400.0
+
+
+class Program:
+    """Starts again and again over the same data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uploads = folder / "uploads"
+        self.uploads.mkdir()
+        self._running: list = []
+
+    def start(self, script: Script = SHORT, **options):
+        engine = FakeEngine(script)
+        service = service_over(engine, self.folder / "data", self.uploads, **{"keep_days": 30} | options)
+        self._running.append(service)
+        return service, engine
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "data" / STORE
+
+    def end(self) -> None:
+        for service in self._running:
+            service.close()
+        self._running.clear()
+
+
+@pytest.fixture
+def program(tmp_path):
+    made = Program(tmp_path)
+    yield made
+    made.end()
+
+
+def test_after_a_restart_the_page_finds_its_conversation_and_goes_on_with_it(program):
+    service, engine = program.start()
+    opened = service.open(None, "ann")
+    talk(service, opened.session_id, program.uploads)
+    before = records_of(service, opened.session_id)
+    program.end()
+    service, engine = program.start()
+    again = service.open(opened.secret, "ann")
+    assert again.resumed and again.session_id == opened.session_id
+    assert records_of(service, again.session_id) == before
+    send(service, again.session_id, "four")
+    whole = state_ids(engine)
+    assert service.transcript(again.session_id)[-1].turn == 5
+    fresh = service.open(None, "ann").session_id
+    talk(service, fresh, program.uploads)
+    send(service, fresh, "four")
+    assert state_ids(engine) == whole
+
+
+def test_nobody_else_finds_it(program):
+    service, _ = program.start()
+    opened = service.open(None, "ann")
+    send(service, opened.session_id, "one")
+    program.end()
+    service, _ = program.start()
+    for secret, owner in ((opened.secret, "bob"), (opened.secret, ""), ("x" * 43, "ann"), (opened.session_id, "ann")):
+        assert not service.open(secret, owner).resumed
+    assert service.open(opened.secret, "ann").resumed
+    assert opened.secret.encode() not in program.database.read_bytes()
+
+
+def test_a_page_that_left_long_ago_finds_its_conversation(program):
+    service, engine = program.start(keep_s=0)
+    opened = service.open(None, "")
+    send(service, opened.session_id, "one")
+    service.leave(opened.session_id)
+    assert service._sessions.sweep() <= 1 and service._sessions.num_sessions == 0
+    assert all(state.is_closed for state in engine.states)
+    again = service.open(opened.secret, "")
+    assert again.resumed and [record.user_text for record in service.transcript(again.session_id)] == ["one"]
+
+
+@pytest.mark.parametrize("deed", ["reset", "take_back", "drop_oldest", "show_version", "cut"])
+def test_what_a_person_does_to_a_conversation_is_kept_too(program, deed):
+    service, _ = program.start()
+    opened = service.open(None, "")
+    session = opened.session_id
+    talk(service, session, program.uploads)
+    drain(service.submit(session, said("last"), TurnSettings()))
+    match deed:
+        case "reset":
+            service.reset(session)
+        case "take_back":
+            service.take_back(session, 5)
+        case "drop_oldest":
+            service.drop_oldest(session, 1)
+        case "show_version":
+            service.show_version(session, 2)
+        case "cut":
+            assert service.cut(session, 5, 2400) is not None
+    before = records_of(service, session)
+    program.end()
+    service, _ = program.start()
+    again = service.open(opened.secret, "")
+    assert again.resumed == (deed != "reset")
+    assert records_of(service, again.session_id) == before
+
+
+def test_a_turn_that_the_end_of_the_program_broke_is_marked_and_the_others_are_there(program):
+    service, engine = program.start()
+    opened = service.open(None, "")
+    send(service, opened.session_id, "one")
+    engine.script = Script(words=("a", "b", "c"), hold_at_step=1)
+    service.submit(opened.session_id, said("two"), SILENT)
+    assert engine.reached.wait(10)
+    # As after a power cut: the file as it is now, and no farewell.
+    copy = program.folder / "copy"
+    copy.mkdir()
+    (copy / "uploads").mkdir()
+    subprocess.run(["cp", "-r", str(program.folder / "data"), str(copy)], check=True)
+    engine.release.set()
+    later = Program.__new__(Program)
+    later.folder, later.uploads, later._running = copy, copy / "uploads", []
+    service, engine = later.start()
+    try:
+        again = service.open(opened.secret, "")
+        records = service.transcript(again.session_id)
+        assert [(record.user_text, record.state, record.reply_text) for record in records] == [
+            ("one", "done", "one two three"),
+            ("two", "interrupted", ""),
+        ]
+        send(service, again.session_id, "three")
+        whole = state_ids(engine)
+        fresh = service.open(None, "").session_id
+        send(service, fresh, "one", "three")
+        assert state_ids(engine) == whole
+    finally:
+        later.end()
+
+
+def test_old_conversations_go_and_so_do_the_longest_unused_of_too_many(program, monkeypatch):
+    service, _ = program.start()
+    opened = [service.open(None, "") for _ in range(3)]
+    for one in opened:
+        drain(service.submit(one.session_id, said("one"), TurnSettings()))
+    program.end()
+    database = sqlite3.connect(program.database)
+    database.execute("UPDATE sessions SET used_s = used_s - ? WHERE id = ?", (40 * DAY_S, opened[0].session_id))
+    database.execute("UPDATE sessions SET used_s = used_s - ? WHERE id = ?", (3 * DAY_S, opened[1].session_id))
+    database.commit()
+    database.close()
+    service, _ = program.start()
+    assert [service.open(one.secret, "").resumed for one in opened] == [False, True, True]
+    program.end()
+    folders = program.folder / "data" / "sessions"
+    assert not (folders / opened[0].session_id).exists() and (folders / opened[1].session_id).exists()
+    size = sum(path.stat().st_size for path in (folders / opened[2].session_id).rglob("*"))
+    service, _ = program.start(keep_gb=1.5 * size / 1e9)
+    assert [service.open(one.secret, "").resumed for one in opened] == [False, False, True]
+    program.end()
+    service, _ = program.start(keep_days=0)
+    assert not service.open(opened[2].secret, "").resumed
+
+
+def test_a_damaged_file_or_one_of_another_version_is_left_as_it_is(program):
+    service, _ = program.start()
+    send(service, service.open(None, "").session_id, "one")
+    program.end()
+    whole = program.database.read_bytes()
+    for content in (b"this is no database" * 100, whole[:2000] + b"\xff" * 3000 + whole[5000:]):
+        program.database.write_bytes(content)
+        with pytest.raises(BadConfig, match="move it away"):
+            program.start()
+        assert program.database.read_bytes() == content
+    program.database.write_bytes(whole)
+    other = sqlite3.connect(program.database)
+    other.execute("PRAGMA user_version = 7")
+    other.close()
+    with pytest.raises(BadConfig, match="another version"):
+        program.start()
+
+
+def test_a_locked_file_costs_a_sentence_and_the_conversation_goes_on(program, monkeypatch):
+    monkeypatch.setattr("app.session.store.BUSY_S", 0.1)
+    service, _ = program.start()
+    opened = service.open(None, "")
+    send(service, opened.session_id, "one")
+    other = sqlite3.connect(program.database, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    send(service, opened.session_id, "two")
+    assert "could not be kept" in service.transcript(opened.session_id)[1].message
+    other.execute("ROLLBACK")
+    other.close()
+    send(service, opened.session_id, "three")
+    program.end()
+    service, _ = program.start()
+    again = service.open(opened.secret, "")
+    assert [record.user_text for record in service.transcript(again.session_id)] == ["one", "two", "three"]
+
+
+def test_a_damaged_row_begins_a_new_conversation_and_stays(program):
+    service, _ = program.start()
+    opened = service.open(None, "")
+    send(service, opened.session_id, "one")
+    program.end()
+    database = sqlite3.connect(program.database)
+    database.execute("UPDATE turns SET content = '{}'")
+    database.commit()
+    database.close()
+    service, _ = program.start()
+    assert not service.open(opened.secret, "").resumed
+
+
+KILLED = """
+import sys, threading
+from pathlib import Path
+from dataclasses import replace
+from app.config import Config
+from app.service import build_service
+from app.types.events import TextDelta
+from app.types.turn import FileInput, TextInput, TurnInput
+
+checkpoint, folder = sys.argv[1], Path(sys.argv[2])
+config = Config(checkpoint=checkpoint, device="cpu", data_dir=folder / "data")
+service = build_service(config, (folder,))
+service.ready.wait()
+settings = service.default_settings
+thinker, talker = replace(settings.thinker.greedy(), max_new_tokens=6), replace(settings.talker, max_new_tokens=40)
+settings = replace(settings, seed=5, thinker=thinker, talker=talker)
+opened = service.open(None, "")
+for number, name in enumerate(("a.png", "a.wav"), 1):
+    message = TurnInput((FileInput(folder / name), TextInput(str(number))))
+    for event in service.submit(opened.session_id, message, settings):
+        pass
+thinker, talker = replace(thinker, max_new_tokens=5000), replace(talker, max_new_tokens=9000)
+long = replace(settings, thinker=thinker, talker=talker)
+for event in service.submit(opened.session_id, TurnInput((TextInput("and on"),)), long):
+    if isinstance(event, TextDelta):
+        print(opened.secret, flush=True)
+        threading.Event().wait()
+"""
+
+
+def test_killed_in_the_middle_of_a_reply_nothing_that_was_finished_is_lost(tiny_checkpoint, tmp_path):
+    make_image(tmp_path / "a.png")
+    make_wav(tmp_path / "a.wav", seconds=1.0)
+    command = [sys.executable, "-c", KILLED, str(tiny_checkpoint), str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent)
+    watchdog = threading.Timer(120, process.kill)
+    watchdog.start()
+    secret = process.stdout.readline().strip()
+    process.kill()
+    process.wait()
+    watchdog.cancel()
+    assert secret
+    config = Config(checkpoint=str(tiny_checkpoint), device="cpu", data_dir=tmp_path / "data")
+    service = build_service(config, (tmp_path,))
+    try:
+        assert service.ready.wait(120)
+        back = service.open(secret, "")
+        records = service.transcript(back.session_id)
+        assert [record.state for record in records] == ["done", "done", "interrupted"]
+        assert all(file.path.is_file() for record in records for file in record.files)
+        assert records[0].wav.is_file() and records[1].wav.is_file() and records[2].wav is None
+        settings = service.default_settings
+        settings = replace(settings, speak=False, thinker=replace(settings.thinker.greedy(), max_new_tokens=6))
+        fresh = service.open(None, "").session_id
+        for number, name in enumerate(("a.png", "a.wav"), 1):
+            message = TurnInput((FileInput(tmp_path / name), TextInput(str(number))))
+            drain(service.submit(fresh, message, settings))
+        four = TurnInput((TextInput("four"),))
+        events = [drain(service.submit(session, four, settings)) for session in (fresh, back.session_id)]
+        assert isinstance(events[1][-1], TurnFinished) and ids(events[0]) == ids(events[1])
+    finally:
+        service.close()
