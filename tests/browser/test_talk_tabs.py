@@ -76,7 +76,7 @@ def test_a_reload_in_mid_reply_stops_it_and_the_conversation_goes_on(talk_page: 
 @pytest.fixture(scope="module")
 def strict_server(serve_talk: Callable[..., TalkServer]) -> TalkServer:
     """Asks for a login, and forgets a conversation a second after its page left."""
-    return serve_talk("--auth", "ann:secret", "--auth", "bob:secret", "--keep-s", "1")
+    return serve_talk("--auth", "ann:secret", "--auth", "bob:secret", "--keep-s", "1", "--keep-days", "0")
 
 
 def log_in(page: Page, server: TalkServer, user: str) -> Page:
