@@ -207,6 +207,15 @@ def test_stopped_or_failed_speech_leaves_the_take_that_was(start):  # noqa: F811
     send(service, session, "two")
 
 
+def test_who_stops_a_take_that_is_still_played_takes_nothing_of_the_reply_back(start):  # noqa: F811
+    service, engine, session = start()
+    drain(service.submit(session, said("one"), SPOKEN))
+    drain(service.speak_again(session, 1, SPOKEN))
+    before, ids = service.transcript(session), state_ids(engine)
+    assert service.stop(session, 1, 100) is None
+    assert service.transcript(session) == before and state_ids(engine) == ids
+
+
 def test_what_cannot_be_spoken_again_gets_a_sentence(start):  # noqa: F811
     service, _, session = start()
     with pytest.raises(BadInput, match="not in the conversation"):

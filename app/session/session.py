@@ -585,7 +585,8 @@ class Session:
 
     def _cut_newest(self, number: int, played_samples: int) -> TurnRecord | None:
         record = self._history.newest_reply(number)
-        if record is None or record.wav is None:
+        # What is spoken again was said before: who stops that takes nothing back.
+        if record is None or record.wav is None or record.takes:
             return None
         samples, sample_rate = read_wav(record.wav)
         if played_samples >= len(samples):

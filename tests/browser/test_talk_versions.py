@@ -1,13 +1,16 @@
 """Turns that are changed, asked again, taken back and chosen by the buttons in the conversation, in Chromium."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.chromium import Console
 from tests.browser.talk import (
     TalkServer,
     attach,
     message_box,
+    open_talk,
     reply_texts,
     send_text,
     sent,
@@ -154,6 +157,26 @@ def test_a_conversation_is_exported_and_imported_on_another_page(talk_page: Page
     page.locator("input[type=file][accept*='.zip']").set_input_files(path)
     expect_sent(page, "First", "Second")
     assert reply_texts(page) == replies
+    send_text(page, "Third")
+    wait_reply(page, 3)
+
+
+def test_after_the_server_was_killed_the_page_finds_its_conversation(
+    desktop_page: Page, serve_talk: Callable[..., TalkServer], console: Console
+) -> None:
+    console.allowed += ["ERR_CONNECTION", "ERR_INCOMPLETE", "Connection", "Failed to fetch", "WebSocket"]
+    first = serve_talk()
+    page = open_talk(desktop_page, first.url)
+    conversation(page, "First", "Second")
+    replies = reply_texts(page)
+    first.server.process.kill()
+    first.server.process.wait()
+    # The same place, as a server that is started again has it.
+    serve_talk("--server-port", first.url.rpartition(":")[2], "--data-dir", str(first.data_dir))
+    open_talk(page, first.url)
+    expect_sent(page, "First", "Second")
+    assert reply_texts(page) == replies
+    page.locator("#speak input").uncheck()
     send_text(page, "Third")
     wait_reply(page, 3)
 
