@@ -12,7 +12,8 @@ from app.config import MICRO_CHECKPOINT, Config
 from app.door import door
 from app.engine.loader import EngineOptions, load_engine
 from app.engine.tiny import BRIEF, write_tiny_checkpoint
-from app.errors import DemoError, SessionGone
+from app.errors import BadInput, DemoError, SessionGone
+from app.media.text import clean_text
 from app.session.folder import SessionFolder, UploadGate, folder_bytes, remove_leftovers
 from app.session.listening import Listening
 from app.session.loading import EngineLoader, Progress
@@ -23,14 +24,15 @@ from app.session.preview import VoicePreviews
 from app.session.prompter import Prompter
 from app.session.record import StoredFile, TurnRecord
 from app.session.session import Session, SessionTools
-from app.session.store import Store
+from app.session.store import MAX_TITLE, Listed, Store
 from app.session.stream import TurnStream
 from app.session.threads import SessionThreads
 from app.types.media import VisionRules
 from app.types.turn import TurnInput, TurnSettings
 
 __all__ = [
-    "CheckpointInfo", "Estimate", "Opened", "Service", "StoredFile", "TurnRecord", "TurnStream", "build_service",
+    "CheckpointInfo", "Estimate", "Listed", "Opened", "Service", "StoredFile", "TurnRecord", "TurnStream",
+    "build_service",
 ]  # fmt: skip
 
 
@@ -175,21 +177,45 @@ class Service:
 
     # -- sessions ----------------------------------------------------------------------------------------------------
 
-    def open(self, secret: str | None, owner: str) -> Opened:
-        """A page came: its old session if `secret` is known, unexpired, this owner's and not in use; else a new one."""
+    def open(self, secret: str | None, owner: str, visitor: str = "") -> Opened:
+        """A page came: its old session if `secret` is known, unexpired, this owner's and not in use; else a new one.
+        `visitor`: what the browser holds for all its tabs, "" where it holds nothing."""
         with door("opening a session"):
-            return self._sessions.open(secret, owner)
+            return self._sessions.open(secret, owner, visitor)
+
+    def listed(self, owner: str, visitor: str, words: str = "") -> list[Listed]:
+        """The conversations that are kept of this user, or without a login of this browser, the last used first."""
+        with door("listing conversations"):
+            return self._sessions.listed(owner, visitor, words)
+
+    def choose(self, session_id: str, owner: str, visitor: str) -> Opened:
+        """Opens one of them. Raises `SessionGone`, and `SessionBusy` where another page holds it."""
+        with door("opening a conversation"):
+            return self._sessions.choose(session_id, owner, visitor)
+
+    def rename(self, session_id: str, owner: str, visitor: str, title: str) -> None:
+        title = " ".join(clean_text(title).split())[:MAX_TITLE]
+        if not title:
+            raise BadInput("A conversation needs a name: write one.")
+        with door("renaming a conversation"):
+            self._sessions.rename(session_id, owner, visitor, title)
+
+    def delete(self, session_id: str, owner: str, visitor: str) -> None:
+        """Deletes one of them with all its files. Raises what `choose` raises."""
+        with door("deleting a conversation"):
+            self._sessions.delete(session_id, owner, visitor)
+            shutil.rmtree(self._config.data_dir / "sessions" / session_id, ignore_errors=True)
 
     def export(self, session_id: str) -> Path:
         """The conversation as one zip, in its own folder; see `app.session.carry`."""
         with door("exporting a conversation"):
             return self._sessions.use(session_id).export()
 
-    def take_in(self, path: Path, owner: str) -> Opened:
+    def take_in(self, path: Path, owner: str, visitor: str = "") -> Opened:
         """A new session that begins with the conversation in an uploaded zip; waits until the checkpoint is loaded.
         Raises `BadInput`, and then leaves nothing behind."""
         with door("importing a conversation"):
-            opened = self._sessions.open(None, owner)
+            opened = self._sessions.open(None, owner, visitor)
             try:
                 self._sessions.get(opened.session_id).take_in(path)
             except BaseException:

@@ -14,7 +14,7 @@ import gradio as gr
 
 from app.errors import DemoError, SessionGone
 from app.live.server import PATH, LiveServer
-from app.service import CheckpointInfo, Estimate, Service, TurnRecord
+from app.service import CheckpointInfo, Estimate, Opened, Service, TurnRecord
 from app.types.turn import TurnInput
 from components.conversation import Conversation, file_url, last_timings, status_html
 from components.deeds import read_deed, word_button
@@ -22,6 +22,7 @@ from components.examples import Examples, chosen, examples_html
 from components.following import Follower, Sent
 from components.live import read_turn, refusal_value, ticket_value
 from components.pages import OpenPages, PageState
+from components.past import past_html, read_pick
 from components.player import PlaybackReport, read_report, read_told, stop_value
 from components.settings import default_values, settings_from
 from components.tabs import turn_input, without
@@ -43,11 +44,11 @@ class Handlers:
 
     # -- coming and leaving ------------------------------------------------------------------------------------------
 
-    def open(self, secret: str | None, state: PageState, request: gr.Request) -> Iterator[dict]:
+    def open(self, secret: str | None, visitor: str | None, state: PageState, request: gr.Request) -> Iterator[dict]:
         """A page came: its old conversation or a new one, then the news of the model until it is there."""
         page, service, texts = self._page, self._service, _texts(request)
         try:
-            news = self._opened(secret or None, state, request)
+            news = self._opened(secret or None, replace(state, visitor=visitor or ""), request)
         except DemoError as error:
             yield {page.banner: bad_banner(error.message)}
             return
@@ -73,7 +74,7 @@ class Handlers:
             self._service.leave(session_id)
 
     def _opened(self, secret: str | None, state: PageState, request: gr.Request) -> dict:
-        opened = self._service.open(secret, request.username or "")
+        opened = self._service.open(secret, request.username or "", state.visitor)
         previous = self._pages.hold(request.session_hash, opened.session_id)
         if previous is not None and previous != opened.session_id:
             self._service.leave(previous)
@@ -271,11 +272,17 @@ class Handlers:
         if not path:
             return {page.notice: gr.skip()}
         try:
-            opened = self._service.take_in(Path(path), request.username or "")
+            opened = self._service.take_in(Path(path), request.username or "", state.visitor)
         except DemoError as error:
             return Follower(self._service, page, texts).refused(error.code, error.message)
+        notice = f'<p role="status">{html.escape(texts("imported"))}</p>'
+        return self._turned_to(opened, state, request) | {page.notice: notice}
+
+    def _turned_to(self, opened: Opened, state: PageState, request: gr.Request) -> dict:
+        """The page shows another conversation from now on; the one before is left."""
+        page, texts = self._page, _texts(request)
         previous = self._pages.hold(request.session_hash, opened.session_id)
-        if previous is not None:
+        if previous is not None and previous != opened.session_id:
             self._live.leave(previous)
             self._service.leave(previous)
         now = replace(state, session_id=opened.session_id, generation=state.generation + 1, turns=(), editing=0)
@@ -284,8 +291,36 @@ class Handlers:
             page.secret: opened.secret,
             page.player: stop_value(now.generation),
             page.status: status_html(texts("status_ready")),
-            page.notice: f'<p role="status">{html.escape(texts("imported"))}</p>',
+            page.notice: "",
         }
+
+    # -- conversations of another day --------------------------------------------------------------------------------
+
+    def look_back(self, state: PageState, words: str | None, request: gr.Request) -> str:
+        """The list of conversations."""
+        texts = _texts(request)
+        try:
+            listed = self._service.listed(request.username or "", state.visitor, words or "")
+        except DemoError as error:
+            return f'<p class="past-none" role="alert">{html.escape(error.message)}</p>'
+        return past_html(listed, state.session_id, texts)
+
+    def pick(self, event: gr.EventData, state: PageState, words: str | None, request: gr.Request) -> dict:
+        """Opens, renames or deletes one of them."""
+        page, pick, owner = self._page, read_pick(event._data), request.username or ""
+        if pick is None:
+            return {page.timing: gr.skip()}
+        news: dict = {}
+        try:
+            if pick.deed == "open":
+                news = self._turned_to(self._service.choose(pick.session_id, owner, state.visitor), state, request)
+            elif pick.deed == "rename":
+                self._service.rename(pick.session_id, owner, state.visitor, pick.name)
+            else:
+                self._service.delete(pick.session_id, owner, state.visitor)
+        except DemoError as error:
+            news = Follower(self._service, page, _texts(request)).refused(error.code, error.message)
+        return news | {page.past.shown: self.look_back(news.get(page.state, state), words, request)}
 
     def forget(self, state: PageState, request: gr.Request) -> dict:
         """Drops the older half of what the model remembers; the message is sent again after it."""

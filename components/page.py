@@ -8,6 +8,7 @@ from components.deeds import build_deeds
 from components.examples import Examples, build_examples, load_examples
 from components.handlers import Handlers
 from components.pages import PageState
+from components.past import build_past
 from components.player import build_player
 from components.settings import build_advanced, build_speak, build_system_prompt, build_video_sound
 from components.tabs import build_tabs
@@ -24,7 +25,11 @@ STOP_JS = """async (...values) => {
     values[0] = window.omniPlayer ? JSON.stringify(await window.omniPlayer.halt()) : '';
     return values;
 }"""
-READ_SECRET_JS = "(...values) => { values[0] = window.omniPage.secret(); return values; }"
+READ_SECRET_JS = """(...values) => {
+    values[0] = window.omniPage.secret();
+    values[1] = window.omniPage.visitor();
+    return values;
+}"""
 KEEP_SECRET_JS = "(secret) => { window.omniPage.keepSecret(secret); }"
 TOGGLE_PANEL_JS = "() => { window.omniPage.togglePanel(); }"
 
@@ -56,6 +61,7 @@ def build_page(service: Service, probe: Probe, live: LiveServer, examples: Examp
 def build_widgets(service: Service) -> Page:
     state = gr.State(PageState())
     secret = gr.Textbox(visible="hidden", elem_id="secret")
+    visitor = gr.Textbox(visible="hidden", elem_id="visitor")
     told = gr.Textbox(visible="hidden", elem_id="told")
     with gr.Row(elem_id="top"):
         gr.HTML(i18n("title"), elem_id="title", html_template="<h1>${value}</h1>", apply_default_css=False)
@@ -100,6 +106,7 @@ def build_widgets(service: Service) -> Page:
                 i18n("tab_examples"), id="examples", elem_id="panel-examples", visible=False, render_children=True
             ) as examples_tab:
                 asking = build_examples("asking")
+            past = build_past()
             with gr.Tab(i18n("tab_timing"), id="timing", elem_id="panel-timing", render_children=True):
                 timing = gr.HTML(i18n("timing_empty"), elem_id="timing", apply_default_css=False)
     return Page(
@@ -107,7 +114,7 @@ def build_widgets(service: Service) -> Page:
         status=status, notice=notice, forget=forget, tray=tray, message=message, send=send, stop=stop, clear=clear,
         panel_button=panel_button, examples=examples, welcome=welcome, asking=asking, examples_tab=examples_tab,
         capture=capture, timing=timing, live=capture.live, voices=voices, video_sound=video_sound, prompt=prompt,
-        answer=answer, export=export, taken_in=taken_in,
+        answer=answer, export=export, taken_in=taken_in, visitor=visitor, past=past,
     )  # fmt: skip
 
 
@@ -149,7 +156,7 @@ def _build_message() -> gr.Textbox:
 
 
 def wire(demo: gr.Blocks, page: Page, handlers: Handlers) -> None:
-    demo.load(handlers.open, [page.secret, page.state], page.opened, js=READ_SECRET_JS, **CALM)
+    demo.load(handlers.open, [page.secret, page.visitor, page.state], page.opened, js=READ_SECRET_JS, **CALM)
     demo.unload(handlers.leave)
     page.secret.change(None, page.secret, None, js=KEEP_SECRET_JS, **QUICK)
     _wire_turn(page, handlers)
@@ -158,6 +165,10 @@ def wire(demo: gr.Blocks, page: Page, handlers: Handlers) -> None:
     for listed in (page.welcome, page.asking):
         listed.choose(handlers.choose, page.capture.upload, composed, trigger_mode="multiple", **CALM)
     page.tray.take_out(handlers.take_out, page.capture.all, page.capture.all, trigger_mode="multiple", **CALM)
+    looking = [page.state, page.past.search]
+    gr.on([page.past.tab.select, page.past.search.change], handlers.look_back, looking, page.past.shown, **CALM)
+    picked = [*page.answered, page.past.shown]
+    page.past.shown.pick(handlers.pick, looking, picked, trigger_mode="multiple", **CALM)
     page.export.click(handlers.export, page.state, page.answered, **CALM)
     page.taken_in.upload(handlers.take_in, [page.taken_in, page.state], page.answered, js=SILENCE_JS, **CALM)
     aside = [page.state, page.voices.sentence, page.voices.radio, *page.answer.all]

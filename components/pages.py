@@ -9,12 +9,14 @@ NUM_REMEMBERED = 8
 @dataclass(frozen=True)
 class PageState:
     """Which session a page shows and how often it has begun to speak. `turns`: the turn of each late generation;
-    `editing`: the turn whose place the message in the composer takes, 0 for none."""
+    `editing`: the turn whose place the message in the composer takes, 0 for none; `visitor`: what the browser holds for
+    all its tabs."""
 
     session_id: str = ""
     generation: int = 0
     turns: tuple[tuple[int, int], ...] = ()
     editing: int = 0
+    visitor: str = ""
 
     def begin(self, turn: int) -> "PageState":
         generation = self.generation + 1

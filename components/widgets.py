@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from components.past import PastList
 from components.settings import AnswerControls, PromptControls
 from components.tabs import CaptureTabs
 from components.voices import VoicePicker
@@ -41,6 +42,8 @@ class Page:
     video_sound: gr.Checkbox
     prompt: PromptControls
     answer: AnswerControls
+    visitor: gr.Textbox
+    past: PastList
     export: gr.Button
     taken_in: gr.UploadButton
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.config import Config
-from app.errors import BadConfig
+from app.errors import BadConfig, BadInput, SessionBusy, SessionGone
 from app.service import STORE, build_service
 from app.types.events import TurnFinished
 from app.types.turn import FileInput, TextInput, TurnInput, TurnSettings
@@ -154,6 +154,72 @@ def test_a_turn_that_the_end_of_the_program_broke_is_marked_and_the_others_are_t
         assert state_ids(engine) == whole
     finally:
         later.end()
+
+
+def listed(service, owner="", visitor="browser", words=""):
+    return [(one.title, one.num_turns) for one in service.listed(owner, visitor, words)]
+
+
+def test_a_browser_lists_searches_renames_and_deletes_its_own(program):
+    service, _ = program.start()
+    first, second = (service.open(None, "", "browser") for _ in range(2))
+    send(service, first.session_id, "The weather in May", "and in June?")
+    send(service, second.session_id, "100 % of it")
+    stranger = service.open(None, "", "other browser")
+    send(service, stranger.session_id, "mine")
+    nobody = service.open(None, "", "")
+    send(service, nobody.session_id, "nobody's")
+    assert listed(service) == [("100 % of it", 1), ("The weather in May", 2)]
+    assert listed(service, visitor="") == [] and listed(service, owner="ann") == []
+    assert listed(service, words="june") == listed(service, words="weather") == [("The weather in May", 2)]
+    assert listed(service, words="%") == [("100 % of it", 1)] and listed(service, words="_") == []
+    service.rename(first.session_id, "", "browser", "  Weather\nreport ")
+    send(service, first.session_id, "and now?")
+    assert listed(service)[0] == ("Weather report", 3)
+    with pytest.raises(BadInput, match="needs a name"):
+        service.rename(first.session_id, "", "browser", " ")
+    for deed in (service.choose, service.delete, lambda *who: service.rename(*who, "mine now")):
+        with pytest.raises(SessionGone):
+            deed(stranger.session_id, "", "browser")
+        with pytest.raises(SessionGone):
+            deed(nobody.session_id, "", "")
+    with pytest.raises(SessionBusy, match="open in another tab"):
+        service.delete(first.session_id, "", "browser")
+    service.leave(first.session_id)
+    folder = program.folder / "data" / "sessions" / first.session_id
+    assert folder.exists()
+    service.delete(first.session_id, "", "browser")
+    assert not folder.exists() and listed(service) == [("100 % of it", 1)]
+    assert not service.open(first.secret, "", "browser").resumed
+
+
+def test_a_conversation_of_the_list_goes_on_with_a_new_secret(program):
+    service, engine = program.start()
+    opened = service.open(None, "", "browser")
+    send(service, opened.session_id, "one", "two")
+    with pytest.raises(SessionBusy):
+        service.choose(opened.session_id, "", "browser")
+    service.leave(opened.session_id)
+    chosen = service.choose(opened.session_id, "", "browser")
+    assert chosen.secret != opened.secret
+    send(service, chosen.session_id, "three")
+    program.end()
+    service, engine = program.start()
+    assert not service.open(opened.secret, "", "browser").resumed
+    again = service.choose(opened.session_id, "", "browser")
+    send(service, again.session_id, "four")
+    whole = state_ids(engine)
+    fresh = service.open(None, "").session_id
+    send(service, fresh, "one", "two", "three", "four")
+    assert state_ids(engine) == whole
+
+
+def test_who_logs_in_finds_their_own_in_every_browser(program):
+    service, _ = program.start()
+    opened = service.open(None, "ann", "browser")
+    send(service, opened.session_id, "mine")
+    assert listed(service, "ann", "another browser") == [("mine", 1)]
+    assert listed(service, "bob", "browser") == listed(service, "", "browser") == []
 
 
 def test_old_conversations_go_and_so_do_the_longest_unused_of_too_many(program, monkeypatch):

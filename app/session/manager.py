@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from app.door import door
-from app.errors import DemoError, SessionGone
+from app.errors import DemoError, SessionBusy, SessionGone
 from app.session.session import Session
-from app.session.store import Store
+from app.session.store import Listed, Store, Who
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,12 @@ class SessionManager:
         self._sweeper = threading.Thread(target=self._sweep_for_ever, name="sweep", daemon=True)
         self._sweeper.start()
 
-    def open(self, secret: str | None, owner: str) -> Opened:
+    def open(self, secret: str | None, owner: str, visitor: str = "") -> Opened:
         """The session of that secret if it is this owner's, lives still and no page holds it; else a new one.
 
         A reloaded page may come back before the server was told that it left; hence a secret that is still held is
         waited for, `resume_wait_s` at most. A second tab with a copied secret waits as long and gets its own session.
+        `visitor`: a secret that all tabs of a browser hold, for the list of its conversations.
         """
         if secret:
             entry = self._claim(_hash(secret), owner)
@@ -77,10 +78,52 @@ class SessionManager:
         session_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         session = self._create(session_id, None)
         if self._store is not None:
-            self._store.begin(session_id, _hash(secret), owner)
+            self._store.begin(session_id, _hash(secret), _who(owner, visitor))
         with self._lock:
             self._entries[session_id] = _Entry(session, _hash(secret), owner)
         return Opened(session_id, secret, False)
+
+    def listed(self, owner: str, visitor: str, words: str) -> list[Listed]:
+        """The conversations of this user, or browser, that are kept."""
+        return [] if self._store is None else self._store.listed(_who(owner, visitor), words)
+
+    def choose(self, session_id: str, owner: str, visitor: str) -> Opened:
+        """Opens a conversation of the list, which gets another secret. Raises `SessionGone` for one that is not theirs,
+        `SessionBusy` for one that another page holds."""
+        who = self._free_of(session_id, owner, visitor)
+        secret = secrets.token_urlsafe(32)
+        self._store.rekey(session_id, _hash(secret), who)
+        with self._lock:
+            entry = self._entries.get(session_id)
+            if entry is not None:
+                entry.secret_hash, entry.left_at = _hash(secret), None
+                return Opened(session_id, secret, True)
+        if self._restored(_hash(secret), owner) is None:
+            raise SessionGone("This conversation is damaged or gone: choose another one.")
+        return Opened(session_id, secret, True)
+
+    def rename(self, session_id: str, owner: str, visitor: str, title: str) -> None:
+        """Raises `SessionGone` for one that is not theirs."""
+        if self._store is None or not self._store.owns(session_id, _who(owner, visitor)):
+            raise SessionGone("There is no such conversation any more: choose another one.")
+        self._store.rename(session_id, title)
+
+    def delete(self, session_id: str, owner: str, visitor: str) -> None:
+        """Raises what `choose` raises."""
+        self._free_of(session_id, owner, visitor)
+        self.close_one(session_id)
+        self._store.forget(session_id)
+
+    def _free_of(self, session_id: str, owner: str, visitor: str) -> Who:
+        """Whose it is, if it is theirs and no page holds it."""
+        who = _who(owner, visitor)
+        if self._store is None or not self._store.owns(session_id, who):
+            raise SessionGone("There is no such conversation any more: choose another one.")
+        with self._lock:
+            entry = self._entries.get(session_id)
+            if entry is not None and entry.left_at is None:
+                raise SessionBusy("This conversation is open in another tab: go on there, or close that tab first.")
+        return who
 
     def _restored(self, secret_hash: bytes, owner: str) -> str | None:
         """The id of a session that lives no more and was kept."""
@@ -222,3 +265,7 @@ class SessionManager:
 
 def _hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
+
+
+def _who(owner: str, visitor: str) -> Who:
+    return Who(owner, _hash(visitor) if visitor else b"")

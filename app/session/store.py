@@ -18,13 +18,27 @@ VERSION = 1
 BUSY_S = 5.0
 _TABLES = """
 CREATE TABLE sessions (
-    id TEXT PRIMARY KEY, secret_hash BLOB NOT NULL, owner TEXT NOT NULL, head TEXT NOT NULL, used_s REAL NOT NULL
+    id TEXT PRIMARY KEY, secret_hash BLOB NOT NULL, owner TEXT NOT NULL, visitor_hash BLOB NOT NULL,
+    title TEXT NOT NULL, is_named INTEGER NOT NULL DEFAULT 0, head TEXT NOT NULL, used_s REAL NOT NULL
 ) STRICT;
 CREATE TABLE turns (
-    session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE, number INTEGER NOT NULL, content TEXT NOT NULL,
-    PRIMARY KEY (session, number)
+    session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE, number INTEGER NOT NULL, said TEXT NOT NULL,
+    content TEXT NOT NULL, PRIMARY KEY (session, number)
 ) STRICT, WITHOUT ROWID;
 """
+
+
+_OF_WHOM = "owner = :owner AND (:owner <> '' OR visitor_hash = :visitor)"
+MAX_TITLE = 80
+
+
+def _title(content: dict) -> str:
+    """What was said first, or what was sent."""
+    for turn in sorted(content["turns"], key=lambda turn: turn["number"]):
+        for words in (turn["text"], *(Path(file["file"]).name for file in turn["files"])):
+            if words.strip():
+                return " ".join(words.split())[:MAX_TITLE]
+    return ""
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,25 @@ class Kept:
 
     session_id: str
     content: dict
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A conversation in the list of those who had it. `used_s`: when it was last written, seconds since the epoch."""
+
+    session_id: str
+    title: str
+    used_s: float
+    num_turns: int
+
+
+@dataclass(frozen=True)
+class Who:
+    """Whose conversations: those of the user `owner` where people log in, else of the browser with this hash; b"" is
+    nobody."""
+
+    owner: str
+    visitor_hash: bytes
 
 
 class Store:
@@ -47,7 +80,7 @@ class Store:
         self._lock = threading.Lock()
         # What the file has of each session: its turns as they were written.
         self._written: dict[str, dict[int, str]] = {}
-        self._owners: dict[str, tuple[bytes, str]] = {}
+        self._owners: dict[str, tuple[bytes, Who]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._file = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False, isolation_level=None)
@@ -71,10 +104,10 @@ class Store:
                 " conversations in it."
             )
 
-    def begin(self, session_id: str, secret_hash: bytes, owner: str) -> None:
+    def begin(self, session_id: str, secret_hash: bytes, who: Who) -> None:
         """Whose a session is; nothing is written before something was said."""
         with self._lock:
-            self._owners[session_id] = (secret_hash, owner)
+            self._owners[session_id] = (secret_hash, who)
 
     def save(self, session_id: str, content: dict) -> None:
         """What a conversation is now. Only what changed is written; without turns it is forgotten."""
@@ -87,35 +120,75 @@ class Store:
             if session_id not in self._owners:
                 return
             before = self._written.get(session_id, {})
+            secret_hash, who = self._owners[session_id]
+            values = (session_id, secret_hash, who.owner, who.visitor_hash, _title(content), head, self._clock())
             with self._transaction():
                 self._file.execute(
-                    "INSERT INTO sessions VALUES (?, ?, ?, ?, ?)"
-                    " ON CONFLICT (id) DO UPDATE SET head = excluded.head, used_s = excluded.used_s",
-                    (session_id, *self._owners[session_id], head, self._clock()),
+                    "INSERT INTO sessions (id, secret_hash, owner, visitor_hash, title, head, used_s)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET head = excluded.head,"
+                    " used_s = excluded.used_s, title = CASE WHEN is_named THEN title ELSE excluded.title END",
+                    values,
                 )
                 gone = [(session_id, number) for number in before if number not in turns]
                 self._file.executemany("DELETE FROM turns WHERE session = ? AND number = ?", gone)
-                changed = [(session_id, number, text) for number, text in turns.items() if before.get(number) != text]
-                self._file.executemany("INSERT OR REPLACE INTO turns VALUES (?, ?, ?)", changed)
+                said = {turn["number"]: f"{turn['text']}\n{turn['reply']}" for turn in content["turns"]}
+                changed = [
+                    (session_id, number, said[number], text)
+                    for number, text in turns.items()
+                    if before.get(number) != text
+                ]
+                self._file.executemany("INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?)", changed)
             self._written[session_id] = turns
 
     def find(self, secret_hash: bytes, owner: str) -> Kept | None:
         """The conversation of that secret, if it is this owner's."""
         with self._lock, self._reading():
             row = self._file.execute(
-                "SELECT id, head FROM sessions WHERE secret_hash = ? AND owner = ?", (secret_hash, owner)
+                "SELECT id, visitor_hash, head FROM sessions WHERE secret_hash = ? AND owner = ?", (secret_hash, owner)
             ).fetchone()
             if row is None:
                 return None
-            session_id, head = row
+            session_id, visitor_hash, head = row
             rows = self._file.execute(
                 "SELECT number, content FROM turns WHERE session = ? ORDER BY number", (session_id,)
             ).fetchall()
         turns = dict(rows)
         with self._lock:
-            self._owners[session_id] = (secret_hash, owner)
+            self._owners[session_id] = (secret_hash, Who(owner, visitor_hash))
             self._written[session_id] = turns
         return Kept(session_id, json.loads(head) | {"turns": [json.loads(text) for text in turns.values()]})
+
+    def listed(self, who: Who, words: str = "") -> list[Listed]:
+        """Their conversations, the last used first; with `words` those in whose title or turns they occur."""
+        if not who.owner and not who.visitor_hash:
+            return []
+        like = "%" + "".join(f"\\{one}" if one in "\\%_" else one for one in words.strip()) + "%"
+        with self._lock, self._reading():
+            rows = self._file.execute(
+                "SELECT id, title, used_s, (SELECT count(*) FROM turns WHERE session = id) FROM sessions"
+                f" WHERE {_OF_WHOM} AND (title LIKE :like ESCAPE '\\' OR EXISTS"
+                " (SELECT 1 FROM turns WHERE session = id AND said LIKE :like ESCAPE '\\')) ORDER BY used_s DESC",
+                {"owner": who.owner, "visitor": who.visitor_hash, "like": like},
+            ).fetchall()
+        return [Listed(*row) for row in rows]
+
+    def owns(self, session_id: str, who: Who) -> bool:
+        with self._lock, self._reading():
+            values = {"id": session_id, "owner": who.owner, "visitor": who.visitor_hash}
+            row = self._file.execute(f"SELECT 1 FROM sessions WHERE id = :id AND {_OF_WHOM}", values).fetchone()
+        return row is not None and bool(who.owner or who.visitor_hash)
+
+    def rename(self, session_id: str, title: str) -> None:
+        with self._lock, self._transaction():
+            self._file.execute("UPDATE sessions SET title = ?, is_named = 1 WHERE id = ?", (title, session_id))
+
+    def rekey(self, session_id: str, secret_hash: bytes, who: Who) -> None:
+        """Another secret opens it from now on."""
+        with self._lock:
+            if session_id in self._owners:
+                self._owners[session_id] = (secret_hash, who)
+            with self._transaction():
+                self._file.execute("UPDATE sessions SET secret_hash = ? WHERE id = ?", (secret_hash, session_id))
 
     def forget(self, session_id: str) -> None:
         with self._lock:

@@ -11,6 +11,18 @@ window.omniPage = (() => {
     try { if (value) sessionStorage.setItem(KEY, value); } catch { /* private mode: the conversation ends with the page */ }
   };
 
+  // localStorage is the browser's: the list of conversations is that of all its tabs.
+  const visitor = () => {
+    try {
+      let value = localStorage.getItem('omni-visitor');
+      if (!value) {
+        value = Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+        localStorage.setItem('omni-visitor', value);
+      }
+      return value;
+    } catch { return ''; }
+  };
+
   const showPanel = (open) => {
     document.body.classList.toggle('panel-open', open);
     const button = document.querySelector('#panel-button');
@@ -40,5 +52,5 @@ window.omniPage = (() => {
   };
   if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', begin);
   else begin();
-  return { secret, keepSecret, togglePanel, showPanel };
+  return { secret, keepSecret, visitor, togglePanel, showPanel };
 })();
