@@ -76,7 +76,8 @@ def past_html(listed: Sequence[Listed], shown: str, texts: Texts) -> str:
 def _item(one: Listed, is_shown: bool, texts: Texts) -> str:
     title = html.escape(one.title or texts("past_untitled"))
     when = html.escape(time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used_s)))
-    about = f'<span class="about">{when} · {html.escape(texts("past_turn" if one.num_turns == 1 else "past_turns", number=one.num_turns))}</span>'
+    turns = html.escape(texts("past_turn" if one.num_turns == 1 else "past_turns", number=one.num_turns))
+    about = f'<span class="about">{when} · {turns}</span>'
     current = ' aria-current="true" disabled' if is_shown else ""
     opening = (
         f'<button type="button" class="past-open" data-pick="open" data-session="{one.session_id}"{current}>'

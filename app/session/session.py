@@ -622,16 +622,17 @@ class Session:
             self._folder.remove()
 
     def _abandon(self, system_prompt: str | None) -> None:
-        self._stop_all(system_prompt)
-        self._folder.forget(set(range(1, self._num_turns + 1)))
+        self._folder.forget(self._stop_all(system_prompt))
 
-    def _stop_all(self, system_prompt: str | None) -> None:
+    def _stop_all(self, system_prompt: str | None) -> set[int]:
+        """Lets go of all turns; the numbers that they had. Those of a turn that begins meanwhile are not among them."""
         listening = self._listening
         if listening is not None:
             listening.cancel()
         with self._lock:
             turn, self._running = self._running, None
             state = self._history.clear(system_prompt)
+            forgotten = set(range(1, self._num_turns + 1))
             in_engine = False
             if turn is not None:
                 turn.is_orphan = True
@@ -642,6 +643,7 @@ class Session:
             self._idle.notify_all()
         if turn is not None and not in_engine:
             self._end_early(turn, turn.interrupted())
+        return forgotten
 
     def drop_oldest(self, num_turns: int) -> int:
         """Forgets the oldest turns of the context, with all that was shown before the first one that stays.
