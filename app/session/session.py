@@ -13,13 +13,13 @@ import numpy as np
 from app.door import door
 from app.errors import BadInput, DemoError, SessionBusy, SessionGone
 from app.media.text import clean_text
-from app.session.archive import Archive, from_json, to_json
-from app.session.carry import read_zip, write_zip
+from app.session.archive import from_json
 from app.session.cut import heard, heard_of, projected_samples
 from app.session.errands import Errand, SpeakAgain, SpeakAside
 from app.session.fit import Fit
 from app.session.folder import SessionFolder, read_wav
-from app.session.history import History, Shelved, size_of
+from app.session.history import History, size_of
+from app.session.keeping import Keeping
 from app.session.listening import Listening
 from app.session.loading import EngineLoader
 from app.session.prompter import Context, Prompter, scratch_state
@@ -34,7 +34,6 @@ from app.types.turn import FileInput, TextPart, TurnInput, TurnSettings
 
 # Longest that the end of a reply is waited for while its files are written.
 BOOKING_S = 10.0
-EXPORT = "conversation.zip"
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,8 @@ class Session:
         self._history = History(system_prompt)
         self._is_closed = False
         self._is_unproved = False
-        self._keeping = threading.Lock()
+        store = None if tools.keep is None else partial(tools.keep, session_id)
+        self._keeping = Keeping(self._history, folder, self._lock, lambda: self._running, store)
         self.last_used = clock()
 
     @property
@@ -98,27 +98,8 @@ class Session:
             self._is_unproved = True
 
     def _keep(self) -> str:
-        """Puts the conversation on disk as it is now; what went wrong in a sentence, "" for nothing."""
-        if self._tools.keep is None or self._is_closed:
-            return ""
-        with self._keeping:
-            try:
-                with door("keeping a conversation"):
-                    self._tools.keep(self.session_id, to_json(self._archive(), self._folder.path))
-            except DemoError as error:
-                return error.message
-        return ""
-
-    def _archive(self) -> Archive:
-        """The conversation with the turn that is being answered, as if that had been interrupted before its reply."""
-        with self._lock:
-            turns, context, running = self._history.turns(), self._history.context, self._running
-            path = tuple(record.turn for record in self._history.records if record.turn in turns)
-            if running is not None and running.errand is None and running.stored is not None:
-                record = running.ended(running.interrupted(), None, "")
-                turns[running.number] = Shelved(record, None, path[-1] if path else 0)
-                path = (*path, running.number)
-            return Archive(context.system_prompt, turns, path)
+        """What went wrong in a sentence, "" for nothing."""
+        return "" if self._is_closed else self._keeping.keep()
 
     def transcript(self) -> tuple[TurnRecord, ...]:
         with self._lock:
@@ -214,17 +195,13 @@ class Session:
         made, `BadInput` where nothing was said."""
         with self._lock:
             self._refuse_if_busy("export")
-        archive = self._archive()
-        if not archive.turns:
-            raise BadInput("There is nothing to export yet: say something first.")
-        return write_zip(self._folder.path / EXPORT, archive, self._folder.path)
+        return self._keeping.export()
 
     def take_in(self, zip_path: Path) -> None:
         """Begins with a conversation that was exported, from an uploaded file. The session must be a new one. Raises
         `BadInput`."""
         engine, limits = self._tools.loader.wait(), self._tools.prompter.limits
-        (file,) = files_of(self._folder.check(TurnInput((FileInput(zip_path),))))
-        archive = read_zip(file.path, self._folder.path, limits, engine.reply_ids)
+        archive = self._keeping.read(zip_path, limits, engine.reply_ids)
         system_prompt = checked_system_prompt(archive.system_prompt, limits)
         with self._lock:
             self._history.load(system_prompt, dict(archive.turns), archive.path)
@@ -614,7 +591,7 @@ class Session:
         """Frees the caches; nothing can be submitted any more. A conversation that is not kept loses its folder."""
         with self._lock:
             self._is_closed = True
-            is_kept = self._tools.keep is not None and bool(self._history.records or self._running)
+            is_kept = self._keeping.is_on and bool(self._history.records or self._running)
         if is_kept:
             self._stop_all(None)
         else:
