@@ -7,10 +7,13 @@ from typing import Any
 FIGURES = {
     "typed": "typed questions, all skills",
     "spoken": "questions spoken by unseen voices of known accents",
+    "spoken_rooms": "the same through rooms, noise and cheap microphones",
     "spoken_other_synth": "questions spoken by voices left out of training (Festival; Flite's kal)",
     "spoken_ked": "of these, the voice that is least like any heard in training (ked)",
     "image": "questions about drawn pictures",
     "image_camera": "questions about webcam-like pictures",
+    "image_spoken": "spoken questions about drawn pictures",
+    "image_two": "questions that compare two pictures",
     "video": "questions about clips, with sound",
     "av_order": "of these, whether a word came before or after a change in the picture",
     "memory": "what was said or shown earlier, over several turns",
@@ -43,7 +46,7 @@ Typed, spoken, and mixed over turns, in English:
 - greetings, who it is, what it can do; adding and subtracting, comparing, counting, what comes before and after;
   opposites, days and months, spelling and letters, saying again what was said; a few facts;
 - remember over turns: your name, your favourite colour, what you asked, what you showed;
-- pictures of coloured shapes: which, how many, how large, where; digits;
+- pictures of coloured shapes: which, how many, how large, where; digits; two pictures compared;
 - clips of moving and changing shapes, and a word spoken in their sound track: before or after;
 - speak its replies, and plain English sentences given to it, in three voices: {voices}.
 

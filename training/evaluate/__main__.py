@@ -28,6 +28,7 @@ SIZES = {
     "image": 360,
     "image_camera": 240,
     "image_spoken": 120,
+    "image_two": 120,
     "video": 240,
     "av_order": 100,
     "memory": 160,
