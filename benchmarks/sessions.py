@@ -5,8 +5,8 @@
 
 Again against at once: a question with 10 s of sound and a picture, then its reply in another voice, both to the first
 codec token. A conversation of --turns turns is opened by a program that has just started. On a slow disk every save
-takes --disk-s longer; two sessions speak at once, so that saves of one fall into the speech of the other; what comes
-later than a player that never waits would have needed it is an underrun.
+takes --disk-s longer; one session speaks while another only writes, so that saves of both fall into the speech; what
+comes later than a player that never waits would have needed it is an underrun.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict:
     underruns = {}
     for name, disk_s in (("fast", 0.0), ("slow", options.disk_s)):
         with slow_disk(disk_s), running(replace(config, data_dir=folder / name), folder) as service:
-            underruns[name] = speak_at_once(service, settings, options.runs)
+            underruns[name] = speak_while_writing(service, settings, options.runs)
     full, voiced = (statistics.median(times) for times in zip(*again))
     return {
         "revoice_over_full_turn": voiced / full,
@@ -150,30 +150,34 @@ def opening(service: Service, secret: str, settings: TurnSettings) -> dict:
     return {"open_s": open_s, "first_text_s": prefilled.t_s, "num_tokens": prefilled.num_new}
 
 
-def speak_at_once(service: Service, settings: TurnSettings, num_turns: int) -> int:
-    """Underruns of two sessions that speak side by side, so many turns each."""
-    counts = [0, 0]
+def speak_while_writing(service: Service, settings: TurnSettings, num_turns: int) -> int:
+    """Underruns of a session that speaks so many turns while another one writes."""
+    count, is_over = 0, threading.Event()
+    sessions = [service.open(None, "").session_id for _ in range(2)]
+    brief = replace(settings, speak=False, thinker=replace(settings.thinker, max_new_tokens=3))
 
-    def talk(place: int) -> None:
-        session = service.open(None, "").session_id
-        for number in range(num_turns):
-            stream = service.submit(session, message(f"Count from one to {7 + number}."), settings)
-            needed_at = None
-            for event in stream:
-                if not isinstance(event, AudioChunk):
-                    continue
-                now = time.perf_counter()
-                if needed_at is not None and now > needed_at:
-                    counts[place] += 1
-                    needed_at = now
-                needed_at = (needed_at or now) + len(event.samples) / event.sample_rate
+    def write() -> None:
+        while not is_over.wait(0.2):
+            for _ in service.submit(sessions[1], message("Hello."), brief):
+                pass
+            service.take_back(sessions[1], service.transcript(sessions[1])[-1].turn)
 
-    threads = [threading.Thread(target=talk, args=(place,)) for place in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts)
+    writer = threading.Thread(target=write)
+    writer.start()
+    for number in range(num_turns):
+        stream = service.submit(sessions[0], message(f"Count from one to {7 + number}."), settings)
+        needed_at = None
+        for event in stream:
+            if not isinstance(event, AudioChunk):
+                continue
+            now = time.perf_counter()
+            if needed_at is not None and now > needed_at:
+                count += 1
+                needed_at = now
+            needed_at = (needed_at or now) + len(event.samples) / event.sample_rate
+    is_over.set()
+    writer.join()
+    return count
 
 
 def print_table(figures: dict) -> None:
