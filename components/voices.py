@@ -62,11 +62,11 @@ def build_voices(preview: Callable[[str], Path]) -> VoicePicker:
             apply_default_css=False,
         )
         note = gr.HTML("", elem_id="voice-note", apply_default_css=False)
-        sentence = gr.Textbox(
-            label=i18n("voice_sentence"), placeholder=i18n("voice_sentence_hint"), max_length=400, max_lines=3,
-            elem_id="voice-sentence", visible=False,
-        )  # fmt: skip
-        say = gr.Button(i18n("voice_say"), size="sm", elem_id="voice-say", visible=False)
+    sentence = gr.Textbox(
+        label=i18n("voice_sentence"), placeholder=i18n("voice_sentence_hint"), max_length=400, max_lines=3,
+        elem_id="voice-sentence", visible=False,
+    )  # fmt: skip
+    say = gr.Button(i18n("voice_say"), size="sm", elem_id="voice-say", visible=False)
     return VoicePicker(radio, listen, note, sentence, say)
 
 

@@ -138,6 +138,11 @@ def test_a_sentence_of_ones_own_is_heard_in_the_chosen_voice(talk_page: Page) ->
     button(page, "Speak it").click()
     assert wait_played(page)["renderedSamples"] > 0
     expect(sent(page)).to_have_count(0)
+    # Each button that lets one hear a voice stands in that voice's row.
+    for voice in ("Chelsie", "Ethan"):
+        row = page.locator("#voice").get_by_label(voice, exact=True).bounding_box()
+        hear = page.locator(f"#voice-listen [data-voice={voice}]").bounding_box()
+        assert abs(row["y"] + row["height"] / 2 - hear["y"] - hear["height"] / 2) < 4, (voice, row, hear)
     box.fill("")
     button(page, "Speak it").click()
     expect(page.locator("#notice [role=alert]")).to_contain_text("nothing to say")
