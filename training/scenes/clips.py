@@ -4,7 +4,7 @@ Two frames a second. The sound itself is made elsewhere: a clip says which word 
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from training.domain.words import COLOURS, SOUND_WORDS, number_words, with_artic
 from training.scenes import drawing
 from training.scenes.camera import film
 from training.scenes.grids import CLIP_GRIDS, TOKEN_SIDE, Grid, draw_aspect, draw_grid
-from training.scenes.things import BEEP, Clip, Scene, Thing, draw_pair, other_pair
+from training.scenes.things import BEEP, Clip, Thing, draw_pair, other_pair
 
 FPS = 2
 _NUM_FRAMES = ((8, 0.76), (4, 0.12), (12, 0.12))
@@ -55,11 +55,13 @@ class Story:
 
     @property
     def key(self) -> str:
-        """The composition, for `training.domain.split`: `red circle move left`, `red circle change blue`, `red circle
-        blink 2`, `appear red circle left top`."""
-        if self.event in (_STILL, _APPEAR, _DISAPPEAR):
-            return f"{self.event} {Scene((self.main,)).key}"
-        return f"{self.main.name} {self.event} {self.motion or self.to or self.times}"
+        """The composition, for `training.domain.split`: `red circle left top move right`, `... change blue`, `... blink
+        2`, `... appear`."""
+        return " ".join(filter(None, (self.main.name, self.main.third, self.event, self.how)))
+
+    @property
+    def how(self) -> str | None:
+        return self.motion or self.to or (str(self.times) if self.times else None)
 
     @property
     def duration_s(self) -> float:
@@ -72,6 +74,11 @@ class Story:
             return False
         gap_s = self.at / FPS - self.word_start_s
         return gap_s >= _WORD_S + _APART_S or gap_s <= -_APART_S
+
+    @property
+    def changes(self) -> tuple[str | None, ...]:
+        """What happens within each two frames: left, right, up, down, appears, disappears, or None."""
+        return tuple(_change_within(*self.frames[i : i + 2], self.motion) for i in range(0, len(self.frames), 2))
 
     @property
     def pairs(self) -> tuple[tuple[Thing, ...], ...]:
@@ -115,24 +122,42 @@ _UNKNOWN = (
 
 
 def clip(
-    generator: random.Random, split: Split, *, kind: str | None = None, grid: Grid | None = None, camera: bool = False
+    generator: random.Random,
+    split: Split,
+    *,
+    kind: str | None = None,
+    grid: Grid | None = None,
+    camera: bool = False,
+    practice: Mapping[str, float] = {},
 ) -> Clip:
-    """`kind`: one of KINDS, drawn by their weights where None; `grid`: (rows, columns) of tokens."""
+    """`kind`: one of KINDS, drawn by their weights times `practice` where None; `grid`: (rows, columns) of tokens."""
     grid = grid or draw_grid(generator, CLIP_GRIDS)
     aspect = draw_aspect(generator, grid, clip=True)
-    kind = kind or draw_kind(generator)
+    kind = kind or draw_kind(generator, practice)
     story, (question, reply) = draw_story(generator, split, kind, aspect)
     frames = (
         film(generator, split, story.frames, grid, aspect) if camera else render(generator, split, story, grid, aspect)
     )
-    others = tuple(another(generator, story) for _ in range(_NUM_OTHERS))
+    others = tuple(another(generator, story, practice) for _ in range(_NUM_OTHERS))
     return Clip(
-        kind, frames, question, reply, story.word, story.word_start_s, story.pairs, story.motion, aspect, others
+        kind,
+        frames,
+        question,
+        reply,
+        story.word,
+        story.word_start_s,
+        story.pairs,
+        story.changes,
+        story.motion,
+        aspect,
+        others,
     )
 
 
-def draw_kind(generator: random.Random) -> str:
-    return generator.choices(list(KINDS), [weight for weight, _, _ in KINDS.values()])[0]
+def draw_kind(generator: random.Random, practice: Mapping[str, float] = {}) -> str:
+    """`practice`: factors on the kinds' shares."""
+    weights = [weight * practice.get(kind, 1.0) for kind, (weight, _, _) in KINDS.items()]
+    return generator.choices(list(KINDS), weights)[0]
 
 
 def draw_story(generator: random.Random, split: Split, kind: str, aspect: float) -> tuple[Story, Answer]:
@@ -149,10 +174,10 @@ def draw_story(generator: random.Random, split: Split, kind: str, aspect: float)
     return story, asker(generator, story)
 
 
-def another(generator: random.Random, story: Story) -> tuple[str, str, str]:
+def another(generator: random.Random, story: Story, practice: Mapping[str, float] = {}) -> tuple[str, str, str]:
     """Kind, question and reply of one more question about what was shown already."""
     while True:
-        kind = draw_kind(generator)
+        kind = draw_kind(generator, practice)
         _, events, asker = KINDS[kind]
         if story.event not in events or kind == "order" and not story.has_order:
             continue
@@ -301,6 +326,16 @@ def _between(earlier: tuple[Thing, ...], later: tuple[Thing, ...]) -> tuple[Thin
     return tuple(
         replace(last, x=(first.x + last.x) / 2, y=(first.y + last.y) / 2) for first, last in zip(earlier, later)
     )
+
+
+def _change_within(earlier: tuple[Thing, ...], later: tuple[Thing, ...], motion: str | None) -> str | None:
+    if motion is not None:
+        return motion
+    if len(earlier) != len(later):
+        return "appears" if later else "disappears"
+    if not earlier or earlier[0].y == later[0].y:
+        return None
+    return "up" if later[0].y < earlier[0].y else "down"
 
 
 def _see(generator: random.Random, story: Story) -> Answer:

@@ -6,7 +6,7 @@ every onlooker would give the same answer: `ask` answers None otherwise.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from training.domain.split import Split
 from training.domain.unknown import UNKNOWN
@@ -283,8 +283,10 @@ KINDS: dict[str, tuple[float, _Asker]] = {
 }
 
 
-def draw_kind(generator: random.Random) -> str:
-    return generator.choices(list(KINDS), [weight for weight, _ in KINDS.values()])[0]
+def draw_kind(generator: random.Random, practice: Mapping[str, float] = {}) -> str:
+    """`practice`: factors on the kinds' shares."""
+    weights = [weight * practice.get(kind, 1.0) for kind, (weight, _) in KINDS.items()]
+    return generator.choices(list(KINDS), weights)[0]
 
 
 def ask(generator: random.Random, scene: Scene, kind: str) -> Answer | None:
@@ -292,10 +294,10 @@ def ask(generator: random.Random, scene: Scene, kind: str) -> Answer | None:
     return KINDS[kind][1](generator, scene)
 
 
-def another(generator: random.Random, scene: Scene) -> tuple[str, str, str]:
+def another(generator: random.Random, scene: Scene, practice: Mapping[str, float] = {}) -> tuple[str, str, str]:
     """Kind, question and reply of one more question about what was shown already."""
     while True:
-        kind = draw_kind(generator)
+        kind = draw_kind(generator, practice)
         answer = ask(generator, scene, kind)
         if answer is not None:
             return kind, *answer

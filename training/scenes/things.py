@@ -36,6 +36,11 @@ class Thing:
     def name(self) -> str:
         return f"{self.colour} {self.shape}"
 
+    @property
+    def third(self) -> str:
+        """Where it is, roughly: `left top`, `middle bottom`."""
+        return f"{_third(self.x, 'left', 'right')} {_third(self.y, 'top', 'bottom')}"
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -55,17 +60,18 @@ class Scene:
 
     @property
     def key(self) -> str | None:
-        """The composition, for `training.domain.split`: `red circle left top`, `blue star, red circle`, `3 red circle`,
-        `number 73`; None for a sheet and for a single digit, which cannot be composed."""
+        """The composition, for `training.domain.split`: `red circle left top`, `blue star, red circle`, `3 red circle left
+        top` (where the leftmost is), `number 73`; None for a sheet, for a single digit and for ten to nineteen, whose
+        words are not composed of their digits'."""
         if self.text is not None:
-            return f"number {self.text}" if len(self.text) > 1 else None
+            return f"number {self.text}" if int(self.text) >= 20 else None
         if not self.shapes:
             return None
-        if len(self.shapes) == 1:
-            thing = self.shapes[0]
-            return " ".join((thing.name, _third(thing.x, "left", "right"), _third(thing.y, "top", "bottom")))
         names = sorted(thing.name for thing in self.shapes)
-        return f"{len(names)} {names[0]}" if names[0] == names[-1] else ", ".join(names)
+        if names[0] != names[-1]:
+            return ", ".join(names)
+        number = f"{len(names)} " if len(names) > 1 else ""
+        return f"{number}{names[0]} {min(self.shapes, key=lambda thing: thing.x).third}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +99,9 @@ class Clip:
     """`frames` uint8 `[frame, height, width, 3]`, two a second, an even number; `question`, `reply` as in `Picture`.
 
     `word`: what the sound track says at `word_start_s`, BEEP for a tone, None where there is no sound. `things`: what
-    each pair of frames shows. `motion`: left, right, up, down, or None where nothing moves away. `others`: kind,
-    question and reply of more that can be asked about it.
+    each pair of frames shows, `changes`: what happens within each (left, right, up, down, appears, disappears, None).
+    `motion`: the way that the thing goes, None where it stays. `others`: kind, question and reply of more that can be
+    asked about it.
     """
 
     kind: str
@@ -104,6 +111,7 @@ class Clip:
     word: str | None
     word_start_s: float
     things: tuple[tuple[Thing, ...], ...]
+    changes: tuple[str | None, ...]
     motion: str | None
     aspect: float = 1.0
     others: tuple[tuple[str, str, str], ...] = ()

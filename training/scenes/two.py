@@ -32,13 +32,13 @@ class TwoPictures:
 
 
 def two_pictures(generator: random.Random, split: Split, grid: Grid | None = None, camera: bool = False) -> TwoPictures:
-    """Both of one grid where `grid` is given; what is first and what is second make the composition."""
-    one, two = _pairs(generator)
-    while not belongs(f"{' '.join(one)} then {' '.join(two)}", split):
-        one, two = _pairs(generator)
-    first, second = (
-        picture(generator, split, kind="where", grid=grid, camera=camera, pair=pair) for pair in (one, two)
-    )
+    """Both of one grid where `grid` is given; what is first and what is second, and where, make the composition."""
+    while True:
+        first, second = (
+            picture(generator, split, kind="where", grid=grid, camera=camera, pair=pair) for pair in _pairs(generator)
+        )
+        if belongs(f"{first.scene.key} then {second.scene.key}", split):
+            break
     kind, (question, reply) = _ask(generator, first.things[0], second.things[0])
     return TwoPictures(kind, (first, second), question, reply)
 

@@ -27,10 +27,10 @@ LEARNING_RATE = 1.5e-3
 FLAT_SHARE = 0.4
 # Of the steps, with the towers as they are.
 FROZEN_SHARE = 0.5
-FROZEN_AGAIN_SHARE = 0.25
+FROZEN_AGAIN_SHARE = 0.1
 SPELLING_WEIGHT = 0.3
 NAMING_WEIGHT = 0.3
-SHARES = {"text": 0.2, "speech": 0.34, "picture": 0.24, "clip": 0.22}
+SHARES = {"text": 0.16, "speech": 0.34, "picture": 0.29, "clip": 0.21}
 # Conversations sorted by length together.
 POOLS = {"text": 400, "speech": 240, "picture": 160, "clip": 64}
 EVALUATE_EVERY_S = 900.0

@@ -35,7 +35,9 @@ MAX_SPOKEN = 4
 MORE_SHARE = 0.75
 MAX_ABOUT = 6
 # Of the conversations about pictures, those about two at once.
-TWO_SHARE = 0.15
+TWO_SHARE = 0.25
+# Factors on the shares of kinds that need more practice: to find, count and compare what is named.
+PRACTICE = {"exists": 2.5, "count_kind": 2.5, "where": 1.5, "number": 1.5, "blink": 2.5, "jump": 2.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +96,12 @@ class Mixture:
         camera = generator.random() < CAMERA_SHARE if camera is None else camera
         if generator.random() < TWO_SHARE:
             return [self.shown_two(two_pictures(generator, self._split, grid, camera), voice_share)]
-        shown = pictures.picture(generator, self._split, grid=grid, camera=camera)
+        kind = questions.draw_kind(generator, PRACTICE)
+        shown = pictures.picture(generator, self._split, kind=kind, grid=grid, camera=camera)
         turns = [self.aside(voice_share)] if generator.random() < 0.15 else []
         turns.append(self.shown_picture(shown, voice_share))
         while generator.random() < MORE_SHARE and len(turns) < MAX_ABOUT:
-            kind, question, reply = questions.another(generator, shown.scene)
+            kind, question, reply = questions.another(generator, shown.scene, PRACTICE)
             turns.append(Turn(f"again:{kind}", (self.say(question, voice_share),), reply))
         if can_be_recalled(shown) and generator.random() < 0.3:
             turns += self.recalled(questions.shown_before(shown), voice_share)
@@ -131,12 +134,12 @@ class Mixture:
     def draw_clip(self, grid: Grid, kind: str | None = None) -> Clip:
         """One whose sound can be made of the bank."""
         while True:
-            drawn = clips.clip(self._generator, self._split, kind=kind, grid=grid)
+            drawn = clips.clip(self._generator, self._split, kind=kind, grid=grid, practice=PRACTICE)
             if drawn.word in (None, BEEP) or drawn.word in self._bank.by_text:
                 return drawn
 
     def shown_clip(self, shown: Clip, voice_share: float) -> Turn:
-        film = Film(clip_pixels(shown.frames, shown.things, shown.motion), self.track(shown))
+        film = Film(clip_pixels(shown), self.track(shown))
         return Turn(f"clip:{shown.kind}", (film, self.say(shown.question, voice_share)), shown.reply)
 
     def recalled(self, reply: str, voice_share: float) -> list[Turn]:

@@ -1,7 +1,7 @@
 """The stage `seeing`: the vision tower alone names what lies at each token, its names being the word vectors.
 
-The token with a thing's centre must point at the vectors of its colour, its shape (or digit) and, in a clip, the
-way it moves; all others at the vector of `<|IMAGE|>`. The table stays as it is, so the vectors come to lie where
+The token with a thing's centre must point at the vectors of its colour, its shape (or digit) and, in a clip, what
+happens to it within these two frames; all others at the vector of `<|IMAGE|>`. The table stays as it is, so the vectors come to lie where
 the language model looks for words. Where in the picture a thing is and how big it is has vectors of its own, which are
 learnt here and forgotten: without them only the language model's rotary positions would tell the place.
 """
@@ -19,7 +19,7 @@ from training.loop import Training, make_optimizers
 from training.scenes.clips import clip
 from training.scenes.grids import CLIP_GRIDS, PICTURE_GRIDS, Grid, draw_grid
 from training.scenes.pictures import picture
-from training.scenes.things import COLOURS, SHAPES, Thing, number_words
+from training.scenes.things import COLOURS, SHAPES, Clip, Thing, number_words
 from training.thinker.batch import look
 from training.thinker.config import ThinkerSizes, vocabulary_size
 from training.thinker.model import Thinker, weights_of
@@ -38,10 +38,11 @@ SCALE_LEARNING_RATE = 1e-2
 EVALUATE_EVERY_S = 300.0
 NAMER_FILE = "namer.safetensors"
 
-MOTIONS = ("left", "right", "up", "down")
+# A jump goes up or down within two frames, a blink is gone in one of them.
+CHANGES = ("left", "right", "up", "down", "appears", "disappears")
 DIGITS = tuple(number_words(digit) for digit in range(10))
 # What a label tells, in this order; 0 is "nothing here".
-WORD_KINDS = (COLOURS, (*SHAPES, *DIGITS), MOTIONS)
+WORD_KINDS = (COLOURS, (*SHAPES, *DIGITS), CHANGES)
 # Thirds across and down, and half sizes between these shares of the shorter side.
 SIZE_EDGES = (0.14, 0.17, 0.205, 0.25)
 NUM_LEARNT = (3, 3, len(SIZE_EDGES) + 1)
@@ -75,7 +76,7 @@ class Namer(nn.Module):
         figures = {}
         for kind, logits in enumerate(self(vectors)):
             target, logits = labels[:, kind], logits.float()
-            name = ("colour", "shape", "motion", "across", "down", "size")[kind]
+            name = ("colour", "shape", "change", "across", "down", "size")[kind]
             if kind < len(WORD_KINDS):
                 if kind == 2 and not bool((target > 0).any()):
                     continue
@@ -95,20 +96,20 @@ class Namer(nn.Module):
         return loss, figures
 
 
-def label(groups: Sequence[Sequence[Thing]], grid: Grid, motion: str | None = None) -> np.ndarray:
-    """Things per pair of frames to int64 `[group, token, kind]`."""
+def label(groups: Sequence[Sequence[Thing]], grid: Grid, changes: Sequence[str | None] = (None,)) -> np.ndarray:
+    """Things per pair of frames, and what happens there, to int64 `[group, token, kind]`."""
     rows, columns = grid
     labels = np.zeros((len(groups), rows * columns, NUM_KINDS), np.int64)
-    for group, things in enumerate(groups):
+    for group, (things, change) in enumerate(zip(groups, changes, strict=True)):
         for number, thing in enumerate(things):
             row = min(rows - 1, max(0, int(thing.y * rows)))
             column = min(columns - 1, max(0, int(thing.x * columns)))
-            # Of several things the first is the one that moves.
-            labels[group, row * columns + column] = _of_thing(thing, motion if number == 0 else None)
+            # Of several things it is the first that something happens to.
+            labels[group, row * columns + column] = _of_thing(thing, change if number == 0 else None)
     return labels
 
 
-def _of_thing(thing: Thing, motion: str | None) -> tuple[int, ...]:
+def _of_thing(thing: Thing, change: str | None) -> tuple[int, ...]:
     shape = 0
     if thing.shape in SHAPES:
         shape = 1 + SHAPES.index(thing.shape)
@@ -117,7 +118,7 @@ def _of_thing(thing: Thing, motion: str | None) -> tuple[int, ...]:
     return (
         1 + COLOURS.index(thing.colour),
         shape,
-        0 if motion is None else 1 + MOTIONS.index(motion),
+        0 if change is None else 1 + CHANGES.index(change),
         1 + min(2, max(0, int(3 * thing.x))),
         1 + min(2, max(0, int(3 * thing.y))),
         1 + sum(thing.size >= edge for edge in SIZE_EDGES),
@@ -129,9 +130,9 @@ def picture_pixels(pixels: np.ndarray, things: Sequence[Thing]) -> Pixels:
     return Pixels(patches, grid, label([things], grid))
 
 
-def clip_pixels(frames: np.ndarray, things: Sequence[Sequence[Thing]], motion: str | None) -> Pixels:
-    patches, grid = patches_of(frames)
-    return Pixels(patches, grid, label(things, grid, motion))
+def clip_pixels(shown: Clip) -> Pixels:
+    patches, grid = patches_of(shown.frames)
+    return Pixels(patches, grid, label(shown.things, grid, shown.changes))
 
 
 def draw_pictures(generator: random.Random, split: Split, number: int, kind: str | None = None) -> list[Pixels]:
@@ -146,7 +147,7 @@ def draw_pictures(generator: random.Random, split: Split, number: int, kind: str
 def draw_clips(generator: random.Random, split: Split, number: int) -> list[Pixels]:
     grid = draw_grid(generator, CLIP_GRIDS)
     drawn = (clip(generator, split, grid=grid) for _ in range(number))
-    return [clip_pixels(item.frames, item.things, item.motion) for item in drawn]
+    return [clip_pixels(item) for item in drawn]
 
 
 def naming_loss(
