@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from app.media.text import clean_text
 from app.session.folder import SessionFolder, UploadGate, folder_bytes, remove_leftovers
 from app.session.listening import Listening
 from app.session.loading import EngineLoader, Progress
-from app.session.manager import Opened, SessionManager
+from app.session.manager import Opened, SessionManager, who_of
 from app.session.memory import free_bytes
 from app.session.pipeline import REAL_PIPELINE, Pipeline
 from app.session.preview import VoicePreviews
@@ -27,16 +27,18 @@ from app.session.session import Session, SessionTools
 from app.session.store import MAX_TITLE, Listed, Store
 from app.session.stream import TurnStream
 from app.session.threads import SessionThreads
+from app.session.votes import Standing, Vote, Votes, standings, to_csv
 from app.types.media import VisionRules
 from app.types.turn import TurnInput, TurnSettings
 
 __all__ = [
-    "CheckpointInfo", "Estimate", "Listed", "Opened", "Service", "StoredFile", "TurnRecord", "TurnStream",
+    "CheckpointInfo", "Estimate", "Listed", "Opened", "Service", "Standing", "StoredFile", "TurnRecord", "TurnStream",
     "build_service",
 ]  # fmt: skip
 
 
 STORE = "conversations.sqlite3"
+VOTES_FILE = "votes.csv"
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Service:
         self._config = config
         self._gate = UploadGate(upload_dirs, config.limits)
         self._store = Store(config.data_dir / STORE, time.time) if config.keep_days else None
+        self._votes = Votes(config.data_dir / STORE if config.keep_days else None)
         self._tidy()
         self._threads = SessionThreads()
         self._loader = EngineLoader(load)
@@ -120,6 +123,7 @@ class Service:
                 self._store.forget(session_id)
                 shutil.rmtree(folder / session_id, ignore_errors=True)
         remove_leftovers(folder, now_s, sizes)
+        self._votes.forget_before(now_s - self._config.keep_days * 86_400)
 
     # -- the model ---------------------------------------------------------------------------------------------------
 
@@ -296,6 +300,36 @@ class Service:
         with door("choosing a take"):
             return self._sessions.use(session_id).choose_take(turn, place)
 
+    def vote(
+        self, session_id: str, turn: int, places: Sequence[int], best: int, is_blind: bool, owner: str, visitor: str
+    ) -> TurnRecord:
+        """Of the takes `places` of a turn's reply, take `best` was liked best: the vote is counted, and the reply keeps
+        that take. The changed record. Raises `BadInput` where the reply has no such takes."""
+        with door("counting a vote"):
+            session = self._sessions.use(session_id)
+            record = next((record for record in session.transcript() if record.turn == turn), None)
+            takes = () if record is None else record.takes
+            if best not in places or not all(0 <= place < len(takes) for place in places):
+                raise BadInput("These takes are not in the conversation any more: compare the voices again.")
+            changed = session.choose_take(turn, best)
+            voices = tuple(takes[place].voice for place in places)
+            vote = Vote(time.time(), self.info.name, voices, takes[best].voice, is_blind)
+            self._votes.add(who_of(owner, visitor), vote)
+            return changed
+
+    def standings(self, owner: str, visitor: str) -> list[Standing]:
+        """How the voices of this checkpoint stand by the votes of this user, or without a login of this browser."""
+        with door("reading the votes"):
+            return standings(self._votes.of(who_of(owner, visitor)), self.info.name)
+
+    def votes_csv(self, session_id: str, owner: str, visitor: str) -> Path:
+        """All their votes as a table, in the session's own folder."""
+        with door("writing the votes"):
+            self._sessions.get(session_id)
+            path = self._config.data_dir / "sessions" / session_id / VOTES_FILE
+            path.write_text(to_csv(self._votes.of(who_of(owner, visitor))), encoding="utf-8", newline="")
+            return path
+
     def take_back(self, session_id: str, turn: int) -> TurnRecord | None:
         """Takes a turn and all behind it out of the conversation; its record, None where there is none."""
         with door("taking a turn back"):
@@ -397,6 +431,7 @@ class Service:
         self._threads.close()
         if self._store is not None:
             self._store.close()
+        self._votes.close()
 
 
 def build_service(config: Config, upload_dirs: tuple[Path, ...] = ()) -> Service:

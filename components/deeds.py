@@ -8,7 +8,7 @@ import gradio as gr
 from app.service import TurnRecord
 from components.texts import Texts
 
-DEEDS = ("again", "edit", "take_back", "version", "keep", "speak", "take")
+DEEDS = ("again", "edit", "take_back", "version", "keep", "speak", "take", "compare")
 # A reply that makes way for another must not go on sounding. The time to the first sound counts from the click.
 DEED_JS = """document.addEventListener('click', (event) => {
   const button = event.target.closest(':is(#chat, #notice) button[data-deed]');
@@ -16,6 +16,7 @@ DEED_JS = """document.addEventListener('click', (event) => {
   const deed = button.dataset.deed;
   if (window.omniPlayer && !['edit', 'keep'].includes(deed)) window.omniPlayer.stop();
   if (window.omniPlayer && ['again', 'speak'].includes(deed)) window.omniPlayer.markSubmit();
+  if (deed === 'compare') window.omniPage.showPanel(true);
   trigger('deed', { deed, turn: Number(button.dataset.turn), take: Number(button.dataset.take || 0) });
 });"""
 _PICTURES = {
@@ -23,6 +24,7 @@ _PICTURES = {
     "edit": '<path d="m4 20 1-4L16 5l3 3L8 19l-4 1z"/>',
     "take_back": '<path d="M9 14 4 9l5-5M4 9h10a6 6 0 0 1 0 12h-3"/>',
     "speak": '<path d="M5 10v4h3l4 4V6l-4 4zM16 9a4 4 0 0 1 0 6m2.5-8.5a8 8 0 0 1 0 11"/>',
+    "compare": '<path d="M4 9v6M8 6v12M12 10v4M16 4v16M20 8v8"/>',
     "back": '<path d="m14 6-6 6 6 6"/>',
     "on": '<path d="m10 6 6 6-6 6"/>',
 }
@@ -65,10 +67,12 @@ def reply_buttons(record: TurnRecord, texts: Texts) -> str:
 
 
 def speech_buttons(record: TurnRecord, texts: Texts) -> str:
-    """Under a reply: to have it spoken in the voice that is chosen now, and its takes where it has several."""
+    """Under a reply: to have it spoken in the voice that is chosen now, or by several, and its takes where it has more
+    than one."""
     if not record.reply_text.strip():
         return ""
     buttons = _icon("speak", "speak", record.turn, texts("deed_speak"))
+    buttons += _icon("compare", "compare", record.turn, texts("deed_compare"))
     for place, take in enumerate(record.takes):
         is_chosen = take.wav == record.wav
         label = html.escape(texts("deed_take", number=place + 1, voice=take.voice))

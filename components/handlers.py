@@ -4,7 +4,7 @@ Holds no conversation: of each open page only which session it shows.
 """
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from app.errors import DemoError, SessionGone
 from app.live.server import PATH, LiveServer
 from app.service import CheckpointInfo, Estimate, Opened, Service, TurnRecord
 from app.types.turn import TurnInput
+from components.comparing import Comparing
 from components.conversation import Conversation, file_url, last_timings, status_html
 from components.deeds import read_deed, word_button
 from components.examples import Examples, chosen, examples_html
@@ -40,6 +41,7 @@ class Handlers:
     def __init__(self, service: Service, probe: Probe, live: LiveServer, page: Page, examples: Examples) -> None:
         self._service, self._probe, self._live, self._page, self._examples = service, probe, live, page, examples
         self._pages = OpenPages()
+        self._comparing = Comparing(service, page)
         self._first_settings = service.default_settings
 
     # -- coming and leaving ------------------------------------------------------------------------------------------
@@ -86,6 +88,8 @@ class Handlers:
         voices = page.voices.update(info.voices if info.has_talker else (), is_loaded, texts)
         news = {page.model: model_html(info, texts), page.banner: self._banner(texts)}
         news |= dict(zip(page.voices.outputs, voices, strict=True))
+        shown = page.showcase.update(info.voices if info.has_talker else (), is_loaded, texts)
+        news |= dict(zip(page.showcase.outputs, shown, strict=True))
         shown = examples_html(self._examples, texts) if info.is_micro else ""
         news |= {page.welcome: shown, page.asking: shown, page.examples_tab: gr.Tab(visible=info.is_micro)}
         if service.default_settings != self._first_settings:
@@ -142,7 +146,14 @@ class Handlers:
     # -- a turn that is there already --------------------------------------------------------------------------------
 
     def deed(
-        self, event: gr.EventData, request: gr.Request, state: PageState, text: str | None, *values: Any
+        self,
+        event: gr.EventData,
+        request: gr.Request,
+        compared: list[str],
+        is_blind: bool,
+        state: PageState,
+        text: str | None,
+        *values: Any,
     ) -> Iterator[dict]:
         """What a person does to a turn by the buttons in the conversation."""
         page, texts = self._page, _texts(request)
@@ -156,6 +167,9 @@ class Handlers:
                 yield from self._again(request, state, turn, values[len(page.capture.all) :])
             elif deed == "speak":
                 yield from self._speak(request, state, turn, values[len(page.capture.all) :])
+            elif deed == "compare":
+                answer = values[len(page.capture.all) + 3 :]
+                yield from self._comparing.compare(state, turn, compared, is_blind, answer, texts)
             elif deed == "take":
                 self._service.choose_take(state.session_id, turn, take)
                 yield self._drawn(state, texts)
@@ -207,6 +221,48 @@ class Handlers:
         else:
             self._pages.hold(request.session_hash, state.session_id)
             yield from follower.follow(stream, state.begin(stream.turn), records, Sent(None, None))
+
+    # -- voices --------------------------------------------------------------------------------------------------------
+
+    def use(self, event: gr.EventData) -> dict:
+        return self._comparing.use(event._data)
+
+    def cards(self, chosen: str | None, request: gr.Request) -> Any:
+        return self._comparing.cards(chosen, _texts(request))
+
+    def standings(self, state: PageState, request: gr.Request) -> Any:
+        try:
+            return self._comparing.standings(state, request.username or "", _texts(request))
+        except DemoError:
+            return gr.skip()
+
+    def compare(
+        self, request: gr.Request, state: PageState, voices: list[str], is_blind: bool, *answer: Any
+    ) -> Iterator[dict]:
+        """The newest reply in several voices."""
+        texts = _texts(request)
+        self._pages.hold(request.session_hash, state.session_id)
+        try:
+            yield from self._comparing.compare(state, 0, voices, is_blind, answer, texts)
+        except SessionGone:
+            yield self._begun_anew(state, request)
+        except DemoError as error:
+            yield Follower(self._service, self._page, texts).refused(error.code, error.message)
+
+    def best(self, event: gr.EventData, state: PageState, request: gr.Request) -> dict:
+        return self._voted(lambda owner, texts: self._comparing.best(event._data, state, owner, texts), state, request)
+
+    def save(self, state: PageState, request: gr.Request) -> dict:
+        return self._voted(lambda owner, texts: self._comparing.save(state, owner, texts), state, request)
+
+    def _voted(self, do: Callable[[str, Texts], dict], state: PageState, request: gr.Request) -> dict:
+        texts = _texts(request)
+        try:
+            return do(request.username or "", texts)
+        except SessionGone:
+            return self._begun_anew(state, request)
+        except DemoError as error:
+            return Follower(self._service, self._page, texts).refused(error.code, error.message)
 
     def _edit(self, state: PageState, turn: int, texts: Texts) -> dict:
         """Puts a message that was sent into the composer; it is sent in its own place."""
@@ -285,13 +341,16 @@ class Handlers:
         if previous is not None and previous != opened.session_id:
             self._live.leave(previous)
             self._service.leave(previous)
-        now = replace(state, session_id=opened.session_id, generation=state.generation + 1, turns=(), editing=0)
+        now = replace(
+            state, session_id=opened.session_id, generation=state.generation + 1, turns=(), editing=0, compared=None
+        )
         return self._drawn(now, texts) | {
             page.state: now,
             page.secret: opened.secret,
             page.player: stop_value(now.generation),
             page.status: status_html(texts("status_ready")),
             page.notice: "",
+            page.showcase.compare.shown: "",
         }
 
     # -- conversations of another day --------------------------------------------------------------------------------
@@ -342,7 +401,7 @@ class Handlers:
 
     def clear(self, state: PageState, prompt: str, request: gr.Request) -> dict:
         page, texts = self._page, _texts(request)
-        silent = replace(state, generation=state.generation + 1, editing=0)
+        silent = replace(state, generation=state.generation + 1, editing=0, compared=None)
         try:
             self._service.reset(state.session_id, prompt)
         except SessionGone:
@@ -356,6 +415,7 @@ class Handlers:
             page.status: status_html(texts("status_ready")),
             page.timing: waterfall_html({}, texts),
             page.notice: "",
+            page.showcase.compare.shown: "",
             page.forget: gr.update(visible=False),
         }
 

@@ -15,7 +15,7 @@ from components.tabs import build_tabs
 from components.texts import i18n
 from components.tray import Probe, build_tray
 from components.uploads import UploadsOnly
-from components.voices import build_voices
+from components.voices import build_showcase, build_voices
 from components.widgets import Page
 
 EXAMPLES = ("example_hello", "example_story", "example_recipe", "example_poem")
@@ -90,7 +90,7 @@ def build_widgets(service: Service) -> Page:
                     message = _build_message()
                     send = gr.Button(i18n("send"), variant="primary", elem_id="send", min_width=92, scale=0)
                     stop = gr.Button(i18n("stop"), variant="stop", elem_id="stop", min_width=92, scale=0)
-        with gr.Column(elem_id="panel", scale=0, min_width=320), gr.Tabs(elem_id="panel-tabs"):
+        with gr.Column(elem_id="panel", scale=0, min_width=320), gr.Tabs(elem_id="panel-tabs") as panel_tabs:
             with gr.Tab(i18n("tab_settings"), id="settings", elem_id="panel-settings"):
                 voices = build_voices(service.preview)
                 speak = build_speak()
@@ -102,6 +102,8 @@ def build_widgets(service: Service) -> Page:
                     taken_in = gr.UploadButton(
                         i18n("import"), size="sm", file_types=[".zip"], type="filepath", elem_id="import"
                     )
+            with gr.Tab(i18n("tab_voices"), id="voices", elem_id="panel-voices", render_children=True) as voices_tab:
+                showcase = build_showcase(service.preview)
             with gr.Tab(
                 i18n("tab_examples"), id="examples", elem_id="panel-examples", visible=False, render_children=True
             ) as examples_tab:
@@ -113,7 +115,8 @@ def build_widgets(service: Service) -> Page:
         state=state, secret=secret, told=told, deeds=deeds, model=model, banner=banner, chat=chat, player=player,
         status=status, notice=notice, forget=forget, tray=tray, message=message, send=send, stop=stop, clear=clear,
         panel_button=panel_button, examples=examples, welcome=welcome, asking=asking, examples_tab=examples_tab,
-        capture=capture, timing=timing, live=capture.live, voices=voices, video_sound=video_sound, prompt=prompt,
+        capture=capture, timing=timing, live=capture.live, panel_tabs=panel_tabs, voices_tab=voices_tab, voices=voices,
+        showcase=showcase, video_sound=video_sound, prompt=prompt,
         answer=answer, export=export, taken_in=taken_in, visitor=visitor, past=past,
     )  # fmt: skip
 
@@ -171,17 +174,30 @@ def wire(demo: gr.Blocks, page: Page, handlers: Handlers) -> None:
     page.past.shown.pick(handlers.pick, looking, picked, trigger_mode="multiple", **CALM)
     page.export.click(handlers.export, page.state, page.answered, **CALM)
     page.taken_in.upload(handlers.take_in, [page.taken_in, page.state], page.answered, js=SILENCE_JS, **CALM)
-    aside = [page.state, page.voices.sentence, page.voices.radio, *page.answer.all]
+    _wire_voices(page, handlers)
+    aside = [page.state, page.showcase.sentence, page.voices.radio, *page.answer.all]
     saying = {"fn": handlers.say, "inputs": aside, "outputs": page.answered, "js": MARK_SUBMIT_JS, **CALM}
-    gr.on([page.voices.say.click, page.voices.sentence.submit], trigger_mode="multiple", **saying)
+    gr.on([page.showcase.say.click, page.showcase.sentence.submit], trigger_mode="multiple", **saying)
     deeds = {"trigger_mode": "multiple", **CALM}
-    page.deeds.deed(handlers.deed, page.asked, page.answered, **deeds)
+    page.deeds.deed(handlers.deed, page.deed_asked, page.answered, **deeds)
     page.panel_button.click(None, None, None, js=TOGGLE_PANEL_JS, **QUICK)
     reported = [page.chat, page.timing]
     page.player.report(handlers.report, [page.state], reported, trigger_mode="multiple", **CALM)
     looked_at = [page.state, *page.capture.all, page.video_sound]
     changes = [widget.change for widget in [*page.capture.all, page.video_sound]]
     gr.on(changes, handlers.look, looked_at, page.tray, trigger_mode="always_last", **CALM)
+
+
+def _wire_voices(page: Page, handlers: Handlers) -> None:
+    showcase, compare = page.showcase, page.showcase.compare
+    showcase.cards.use(handlers.use, None, page.voices.radio, **CALM)
+    page.voices.radio.change(handlers.cards, page.voices.radio, showcase.cards, **CALM)
+    page.voices_tab.select(handlers.standings, page.state, compare.shown, **CALM)
+    asked = [page.state, compare.voices, compare.blind, *page.answer.all]
+    comparing = {"js": SILENCE_JS, "trigger_mode": "multiple", **CALM}
+    compare.start.click(handlers.compare, asked, page.answered, **comparing)
+    compare.shown.best(handlers.best, page.state, page.answered, trigger_mode="multiple", **CALM)
+    compare.shown.save(handlers.save, page.state, page.answered, **CALM)
 
 
 def _wire_live(page: Page, handlers: Handlers) -> None:

@@ -3,6 +3,8 @@
 import threading
 from dataclasses import dataclass, replace
 
+from components.compare import Compared
+
 NUM_REMEMBERED = 8
 
 
@@ -10,13 +12,14 @@ NUM_REMEMBERED = 8
 class PageState:
     """Which session a page shows and how often it has begun to speak. `turns`: the turn of each late generation;
     `editing`: the turn whose place the message in the composer takes, 0 for none; `visitor`: what the browser holds for
-    all its tabs."""
+    all its tabs; `compared`: the voices that are being compared."""
 
     session_id: str = ""
     generation: int = 0
     turns: tuple[tuple[int, int], ...] = ()
     editing: int = 0
     visitor: str = ""
+    compared: Compared | None = None
 
     def begin(self, turn: int) -> "PageState":
         generation = self.generation + 1

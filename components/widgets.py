@@ -7,7 +7,7 @@ import gradio as gr
 from components.past import PastList
 from components.settings import AnswerControls, PromptControls
 from components.tabs import CaptureTabs
-from components.voices import VoicePicker
+from components.voices import Showcase, VoicePicker
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,10 @@ class Page:
     capture: CaptureTabs
     timing: gr.HTML
     live: gr.HTML
+    panel_tabs: gr.Tabs
+    voices_tab: gr.Tab
     voices: VoicePicker
+    showcase: Showcase
     video_sound: gr.Checkbox
     prompt: PromptControls
     answer: AnswerControls
@@ -59,6 +62,11 @@ class Page:
         return [self.state, *self.composer, *about, *self.answer.all]
 
     @property
+    def deed_asked(self) -> list[gr.components.Component]:
+        """Inputs of what is done to a turn."""
+        return [self.showcase.compare.voices, self.showcase.compare.blind, *self.asked]
+
+    @property
     def live_asked(self) -> list[gr.components.Component]:
         """Inputs of a turn that is spoken live."""
         return [self.state, self.voices.radio, self.prompt.text, *self.answer.all]
@@ -67,6 +75,7 @@ class Page:
     def answered(self) -> list[gr.components.Component]:
         """All that a turn may change."""
         around = [self.player, self.status, self.notice, self.forget, self.tray, self.capture.tabs, self.timing]
+        around += [self.showcase.compare.shown, self.panel_tabs]
         return [self.state, self.secret, self.chat, *around, *self.composer]
 
     @property
@@ -74,4 +83,11 @@ class Page:
         """All that coming to the page, or the model, may change."""
         about = [self.model, self.banner, self.chat, self.status, self.timing]
         about += [self.welcome, self.asking, self.examples_tab]
-        return [self.state, self.secret, *about, *self.voices.outputs, *self.answer.with_checkpoint_defaults]
+        return [
+            self.state,
+            self.secret,
+            *about,
+            *self.voices.outputs,
+            *self.showcase.outputs,
+            *self.answer.with_checkpoint_defaults,
+        ]

@@ -251,3 +251,20 @@ def test_a_sentence_of_ones_own_is_spoken_and_the_conversation_knows_nothing_of_
     engine.script = SHORT
     send(service, session, "two")
     assert [text for _, text, _ in shown(service, session)] == ["one", "two"]
+
+
+def test_a_vote_keeps_its_take_and_counts_for_its_browser_alone(start):  # noqa: F811
+    service, _, _ = start()
+    session = service.open(None, "", "browser").session_id
+    drain(service.submit(session, said("one"), SPOKEN))
+    drain(service.speak_again(session, 1, TurnSettings(voice="Ethan", seed=3)))
+    first, second = service.transcript(session)[0].takes
+    assert service.vote(session, 1, (1, 0), 0, True, "", "browser").wav == first.wav
+    assert [one.voice for one in service.standings("", "browser")] == ["Chelsie", "Ethan"]
+    assert service.standings("", "other") == [] == service.standings("", "")
+    path = service.votes_csv(session, "", "browser")
+    assert path.parent == second.wav.parent and "Ethan|Chelsie,Chelsie,1" in path.read_text()
+    for turn, places, best in ((2, (0, 1), 0), (1, (0, 2), 0), (1, (0, 1), 2), (1, (0, -1), 0)):
+        with pytest.raises(BadInput, match="compare the voices again"):
+            service.vote(session, turn, places, best, False, "", "browser")
+    assert sum(one.num_wins for one in service.standings("", "browser")) == 1

@@ -84,7 +84,10 @@ def test_each_blink_and_each_jump_shows_within_two_frames(event: str) -> None:
     for _ in range(100):
         story, _ = draw_story(generator, "train", event, 1.5)
         seen = [change for change in story.changes if change is not None]
-        assert len(seen) == story.times and set(seen) <= {"blink": {"appears", "disappears"}, "jump": {"up", "down"}}[event]
+        assert (
+            len(seen) == story.times
+            and set(seen) <= {"blink": {"appears", "disappears"}, "jump": {"up", "down"}}[event]
+        )
 
 
 def test_no_answer_is_held_out_for_any_thing() -> None:

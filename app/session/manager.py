@@ -78,14 +78,14 @@ class SessionManager:
         session_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         session = self._create(session_id, None)
         if self._store is not None:
-            self._store.begin(session_id, _hash(secret), _who(owner, visitor))
+            self._store.begin(session_id, _hash(secret), who_of(owner, visitor))
         with self._lock:
             self._entries[session_id] = _Entry(session, _hash(secret), owner)
         return Opened(session_id, secret, False)
 
     def listed(self, owner: str, visitor: str, words: str) -> list[Listed]:
         """The conversations of this user, or browser, that are kept."""
-        return [] if self._store is None else self._store.listed(_who(owner, visitor), words)
+        return [] if self._store is None else self._store.listed(who_of(owner, visitor), words)
 
     def choose(self, session_id: str, owner: str, visitor: str) -> Opened:
         """Opens a conversation of the list, which gets another secret. Raises `SessionGone` for one that is not theirs,
@@ -104,7 +104,7 @@ class SessionManager:
 
     def rename(self, session_id: str, owner: str, visitor: str, title: str) -> None:
         """Raises `SessionGone` for one that is not theirs."""
-        if self._store is None or not self._store.owns(session_id, _who(owner, visitor)):
+        if self._store is None or not self._store.owns(session_id, who_of(owner, visitor)):
             raise SessionGone("There is no such conversation any more: choose another one.")
         self._store.rename(session_id, title)
 
@@ -116,7 +116,7 @@ class SessionManager:
 
     def _free_of(self, session_id: str, owner: str, visitor: str) -> Who:
         """Whose it is, if it is theirs and no page holds it."""
-        who = _who(owner, visitor)
+        who = who_of(owner, visitor)
         if self._store is None or not self._store.owns(session_id, who):
             raise SessionGone("There is no such conversation any more: choose another one.")
         with self._lock:
@@ -267,5 +267,6 @@ def _hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-def _who(owner: str, visitor: str) -> Who:
+def who_of(owner: str, visitor: str) -> Who:
+    """`visitor`: what the browser holds for all its tabs, "" where it holds nothing."""
     return Who(owner, _hash(visitor) if visitor else b"")

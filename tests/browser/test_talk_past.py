@@ -16,7 +16,7 @@ def say(page: Page, *texts: str) -> None:
 
 
 def open_list(page: Page) -> None:
-    page.get_by_role("tab", name="Conversations").click()
+    page.get_by_role("tab", name="History").click()
 
 
 def test_a_new_tab_opens_what_was_said_in_one_that_is_closed(

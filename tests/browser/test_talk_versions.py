@@ -118,7 +118,7 @@ def test_a_reply_is_spoken_in_another_voice_and_either_take_can_be_kept(
     wait_played(page)
     first = stored(talk_server, page.locator("#chat .reply-speech audio"))
     words = reply_texts(page)
-    page.get_by_label("Ethan", exact=True).check()
+    page.get_by_role("radio", name="Ethan", exact=True).check()
     button(page, "Speak it in the chosen voice").click()
     takes = page.locator("#chat .take")
     expect(takes).to_have_text(["Chelsie", "Ethan"])
@@ -133,19 +133,21 @@ def test_a_reply_is_spoken_in_another_voice_and_either_take_can_be_kept(
 
 def test_a_sentence_of_ones_own_is_heard_in_the_chosen_voice(talk_page: Page) -> None:
     page = talk_page
+    page.get_by_role("tab", name="Voices").click()
     box = page.get_by_label("A sentence of your own")
     box.fill("The weather is fine.")
     button(page, "Speak it").click()
     assert wait_played(page)["renderedSamples"] > 0
     expect(sent(page)).to_have_count(0)
+    box.fill("")
+    button(page, "Speak it").click()
+    expect(page.locator("#notice [role=alert]")).to_contain_text("nothing to say")
     # Each button that lets one hear a voice stands in that voice's row.
+    page.get_by_role("tab", name="Settings").click()
     for voice in ("Chelsie", "Ethan"):
         row = page.locator("#voice").get_by_label(voice, exact=True).bounding_box()
         hear = page.locator(f"#voice-listen [data-voice={voice}]").bounding_box()
         assert abs(row["y"] + row["height"] / 2 - hear["y"] - hear["height"] / 2) < 4, (voice, row, hear)
-    box.fill("")
-    button(page, "Speak it").click()
-    expect(page.locator("#notice [role=alert]")).to_contain_text("nothing to say")
 
 
 def test_a_conversation_is_exported_and_imported_on_another_page(talk_page: Page, tmp_path: Path) -> None:

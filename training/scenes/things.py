@@ -60,9 +60,9 @@ class Scene:
 
     @property
     def key(self) -> str | None:
-        """The composition, for `training.domain.split`: `red circle left top`, `blue star, red circle`, `3 red circle left
-        top` (where the leftmost is), `number 73`; None for a sheet, for a single digit and for ten to nineteen, whose
-        words are not composed of their digits'."""
+        """The composition, for `training.domain.split`: `red circle left top`, `blue star, red circle`, `3 red circle
+        left top` (where the leftmost is), `number 73`; None for a sheet, for a single digit and for ten to nineteen,
+        whose words are not composed of their digits'."""
         if self.text is not None:
             return f"number {self.text}" if int(self.text) >= 20 else None
         if not self.shapes:

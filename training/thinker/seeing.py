@@ -1,9 +1,10 @@
 """The stage `seeing`: the vision tower alone names what lies at each token, its names being the word vectors.
 
 The token with a thing's centre must point at the vectors of its colour, its shape (or digit) and, in a clip, what
-happens to it within these two frames; all others at the vector of `<|IMAGE|>`. The table stays as it is, so the vectors come to lie where
-the language model looks for words. Where in the picture a thing is and how big it is has vectors of its own, which are
-learnt here and forgotten: without them only the language model's rotary positions would tell the place.
+happens to it within these two frames; all others at the vector of `<|IMAGE|>`. The table stays as it is, so the vectors
+come to lie where the language model looks for words. Where in the picture a thing is and how big it is has vectors of
+its own, which are learnt here and forgotten: without them only the language model's rotary positions would tell the
+place.
 """
 
 import random
