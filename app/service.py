@@ -14,7 +14,7 @@ from app.engine.loader import EngineOptions, load_engine
 from app.engine.tiny import BRIEF, write_tiny_checkpoint
 from app.errors import BadInput, DemoError, SessionGone
 from app.media.text import clean_text
-from app.session.folder import SessionFolder, UploadGate, folder_bytes, remove_leftovers
+from app.session.folder import SessionFolder, UploadGate, disk, folder_bytes, remove_leftovers
 from app.session.listening import Listening
 from app.session.loading import EngineLoader, Progress
 from app.session.manager import Opened, SessionManager, who_of
@@ -327,7 +327,9 @@ class Service:
         with door("writing the votes"):
             self._sessions.get(session_id)
             path = self._config.data_dir / "sessions" / session_id / VOTES_FILE
-            path.write_text(to_csv(self._votes.of(who_of(owner, visitor))), encoding="utf-8", newline="")
+            text = to_csv(self._votes.of(who_of(owner, visitor)))
+            with disk():
+                path.write_text(text, encoding="utf-8", newline="")
             return path
 
     def take_back(self, session_id: str, turn: int) -> TurnRecord | None:

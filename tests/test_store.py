@@ -1,5 +1,6 @@
 """Conversations outlive their page and the program, however that ends; a bad disk costs a sentence and no more."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -357,3 +358,72 @@ def test_killed_in_the_middle_of_a_reply_nothing_that_was_finished_is_lost(tiny_
         assert isinstance(events[1][-1], TurnFinished) and ids(events[0]) == ids(events[1])
     finally:
         service.close()
+
+
+FULL = """
+import json, sys
+from pathlib import Path
+from app.errors import DemoError
+from app.types.turn import TurnSettings
+from tests.fake_engine import FakeEngine, drain, service_over
+from tests.test_session import SHORT, said
+
+data, uploads = Path(sys.argv[1]), Path(sys.argv[2])
+told = {}
+
+def start():
+    return service_over(FakeEngine(SHORT), data, uploads, keep_days=30)
+
+def say(session, text):
+    return type(drain(service.submit(session, said(text), TurnSettings()))[-1]).__name__
+
+service = start()
+opened = service.open(None, "", "browser")
+say(opened.session_id, "one")
+ballast = data / "ballast"
+with ballast.open("wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(4096))
+    except OSError:
+        pass
+told["end"] = say(opened.session_id, "two")
+told["messages"] = [record.message for record in service.transcript(opened.session_id)]
+told["waves"] = [record.wav is not None for record in service.transcript(opened.session_id)]
+try:
+    service.export(opened.session_id)
+except DemoError as error:
+    told["export"] = error.message
+try:
+    service.preview("Chelsie")
+except DemoError as error:
+    told["preview"] = error.message
+ballast.unlink()
+told["after"] = say(opened.session_id, "three")
+service.close()
+service = start()
+back = service.open(opened.secret, "", "browser")
+told["kept"] = [(record.user_text, record.reply_text, record.wav is not None and record.wav.is_file())
+    for record in service.transcript(back.session_id)]
+service.close()
+print(json.dumps(told))
+"""
+
+
+def test_on_a_full_disk_talk_goes_on_and_all_is_kept_once_there_is_room(tmp_path):
+    disk, uploads = tmp_path / "disk", tmp_path / "uploads"
+    disk.mkdir()
+    uploads.mkdir()
+    # A disk of 2 MB of one's own, which only this process and its children see.
+    inside = 'mount -t tmpfs -o size=2m tmpfs "$1" && exec "$3" -c "$4" "$1" "$2"'
+    command = ["unshare", "-Urm", "sh", "-c", inside, "sh", str(disk), str(uploads), sys.executable, FULL]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, timeout=120)
+    if any(words in done.stderr for words in ("unshare failed", "Operation not permitted", "permission denied")):
+        pytest.skip(f"this system lets nobody mount a small disk: {done.stderr.strip()[:100]}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads(done.stdout)
+    assert told["end"] == told["after"] == "TurnFinished" and told["waves"] == [True, False]
+    assert told["messages"][0] == "" and "disk" in told["messages"][1]
+    assert all("free some disk space" in told[deed] for deed in ("export", "preview"))
+    texts = [(text, is_heard) for text, _, is_heard in told["kept"]]
+    assert texts == [("one", True), ("two", False), ("three", True)] and all(reply for _, reply, _ in told["kept"])

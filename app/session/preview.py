@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import BadInput, DemoError
-from app.session.folder import write_wav
+from app.session.folder import disk, write_wav
 from app.session.prompter import scratch_state
 from app.session.session import SessionTools
 from app.types.events import TERMINAL, AudioChunk, Event, TurnFinished
@@ -51,8 +51,9 @@ class VoicePreviews:
             path = self._folder / fingerprint(self._checkpoint, engine.spec.name, self._voice_files) / f"{stem}.wav"
             if not path.is_file():
                 samples, sample_rate = self._speak(engine, voice)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_wav(path, samples, sample_rate)
+                with disk():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_wav(path, samples, sample_rate)
             return path
 
     def _speak(self, engine, voice: str) -> tuple[np.ndarray, int]:
