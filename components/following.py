@@ -74,7 +74,7 @@ class Follower:
         drawn, drawn_at, is_in_composer = None, 0.0, True
         yield {
             page.state: state,
-            page.player: feed.begin(stream.turn if is_live else None),
+            page.player: feed.begin(stream.turn, is_live),
             page.notice: "",
             page.forget: gr.update(visible=False),
             page.status: self._status(view),

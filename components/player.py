@@ -100,13 +100,14 @@ class PlayerFeed:
         self._num_pushed = 0
         self._waiting: list[np.ndarray] = []
 
-    def begin(self, live_turn: int | None = None) -> str:
+    def begin(self, turn: int = 0, is_live: bool = False) -> str:
         """Value that announces the turn before it has sound: an older reply falls silent, a local stop will hold.
 
-        `live_turn`: its number, where its speech comes over the live socket and not through this feed.
+        `turn`: whose reply is spoken, 0 for words that belong to none. `is_live`: its speech comes over the live socket
+        and not through this feed.
         """
         assert self._seq == 0, f"begin() comes first, {self._seq} values are out"
-        return self._packet(end=False, live_turn=live_turn)
+        return self._packet(end=False, turn=turn, is_live=is_live)
 
     def push(self, chunk: AudioChunk) -> None:
         assert chunk.start_sample == self._num_pushed, f"chunk at {chunk.start_sample}, expected {self._num_pushed}"
@@ -123,7 +124,7 @@ class PlayerFeed:
         """Last value of the turn, with the samples that are left."""
         return self._packet(end=True)
 
-    def _packet(self, end: bool, live_turn: int | None = None) -> str:
+    def _packet(self, end: bool, turn: int = 0, is_live: bool = False) -> str:
         samples = np.concatenate(self._waiting) if self._waiting else np.zeros(0, np.float32)
         self._waiting = []
         packet: dict[str, Any] = {
@@ -135,8 +136,8 @@ class PlayerFeed:
         }
         if self._seq == 0 and self._hold_s:
             packet["hold_s"] = self._hold_s
-        if live_turn is not None:
-            packet["turn"] = live_turn
+        if turn:
+            packet |= {"turn": turn, "live": is_live}
         if end:
             packet["end"] = True
         self._seq += 1

@@ -11,6 +11,7 @@ from components.leaving import QuietLeave
 from components.texts import i18n
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+SCRIPTS = ("page.js", "captions.js")
 SANS = [
     "system-ui",
     "-apple-system",
@@ -31,13 +32,13 @@ POLICY = (
 
 def launch_options() -> dict[str, Any]:
     """Theme, style sheet, scripts and languages for `Blocks.launch`."""
-    script = (ASSETS / "js" / "page.js").read_text(encoding="utf-8")
+    scripts = "\n".join(f"<script>{(ASSETS / 'js' / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
     # Gradio would prefix every rule of `css` with its container, and the rules on `body` would never hold.
     sheet = (ASSETS / "style.css").read_text(encoding="utf-8")
     policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     return {
         "theme": theme(),
-        "head": f"{policy}\n<style>{sheet}</style>\n<script>{script}</script>",
+        "head": f"{policy}\n<style>{sheet}</style>\n{scripts}",
         "favicon_path": ASSETS / "icon.svg",
         "i18n": i18n,
         "footer_links": [],

@@ -35,16 +35,18 @@ class SpeechPlayer {
     this.show();
   }
 
-  freshStats(generation) {
+  // `turn`: whose reply is spoken, 0 for words that belong to none.
+  freshStats(generation, turn = 0) {
     return {
-      generation, receivedSamples: 0, receivedPackets: 0, lostSamples: 0, lostPackets: 0, duplicates: 0,
+      generation, turn, receivedSamples: 0, receivedPackets: 0, lostSamples: 0, lostPackets: 0, duplicates: 0,
       renderedSamples: 0, nonSilentSamples: 0, underruns: 0, queuedSamples: 0, ended: false, how: '',
       rate: 0, submittedAt: null, firstPacketAt: null, firstSoundAt: null, stoppedAt: null, endedAt: null,
       stalePackets: this.stats ? this.stats.stalePackets : 0,
     };
   }
 
-  // One value of the component: {generation, begin?, seq, start, rate, pcm, end?} or {generation, stop}.
+  // One value of the component: {generation, seq, start, rate, pcm, end?} or {generation, stop}. The first one may say
+  // whose speech it is and that it comes over the live socket: {turn, live}.
   receive(text) {
     if (!text) return;
     const packet = JSON.parse(text);
@@ -64,8 +66,8 @@ class SpeechPlayer {
     if (packet.end) this.end(packet);
   }
 
-  begin({ generation, turn, hold_s: holdS }) {
-    this.stats = this.freshStats(generation);
+  begin({ generation, turn, live, hold_s: holdS }) {
+    this.stats = this.freshStats(generation, turn);
     this.expectedSeq = 0;
     this.expectedStart = 0;
     this.resampler = null;
@@ -74,7 +76,7 @@ class SpeechPlayer {
     this.unreported.set(generation, this.stats);
     this.output.order({ type: 'begin', generation, holdS: holdS || 0 });
     this.setPhase('waiting');
-    if (turn === undefined) return;
+    if (!live) return;
     this.generations.set(turn, generation);
     for (const late of this.early.splice(0)) this.receiveLive(late);
   }
