@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from transformers import Qwen2_5OmniForConditionalGeneration, Qwen2_5OmniProcessor
 
 from app.chatml.render import PastTurn, render_turn
+from app.engine.decoder import Decoder
 from app.engine.engine import Engine
 from app.engine.loader import EngineOptions, load_engine
 from app.engine.metrics import TurnClock
@@ -67,6 +69,23 @@ def run(
     with torch.inference_mode():
         prompt = render_turn(engine.spec, engine.tokenizer, state, parts, system, reply)
         return [event for event in new_turn(engine, state, prompt, settings, seed).steps() if event is not None]
+
+
+@contextmanager
+def last_states(decoder: Decoder) -> Iterator[list[torch.Tensor]]:
+    """The states `[n, hidden]` that a decoder gives from now on, one tensor per pass."""
+    seen: list[torch.Tensor] = []
+    forward = decoder.forward
+
+    def noted(*args):
+        seen.append(forward(*args))
+        return seen[-1]
+
+    decoder.forward = noted
+    try:
+        yield seen
+    finally:
+        del decoder.forward
 
 
 def text_ids(events: list[Event]) -> list[int]:

@@ -101,4 +101,4 @@ def test_stopping_it_leaves_the_conversation_as_it_was(tiny):
         steps.close()
         list(turn.interrupted())
     assert state.mark() == before and state.ids == ids
-    assert state.talker_length == state.talker_cache.get_seq_length()
+    assert state.talker_length == state.talker_cache.length

@@ -21,7 +21,7 @@ from tests.test_engine_worker import ENDLESS, SETTINGS, WAIT_S, Listener
 
 @pytest.fixture
 def engine(tiny):
-    made = Engine(tiny.engine.spec, tiny.engine.tokenizer, tiny.engine.stages, tiny.engine._configs, max_turns=2)
+    made = Engine(tiny.engine.spec, tiny.engine.tokenizer, tiny.engine.stages, max_turns=2)
     yield made
     if not made._is_closed:
         made.close()

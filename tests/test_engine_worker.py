@@ -61,7 +61,7 @@ class Listener:
 @pytest.fixture
 def engine(tiny):
     """An engine of its own over the shared weights, so that a test may close it."""
-    made = Engine(tiny.engine.spec, tiny.engine.tokenizer, tiny.engine.stages, tiny.engine._configs, max_turns=2)
+    made = Engine(tiny.engine.spec, tiny.engine.tokenizer, tiny.engine.stages, max_turns=2)
     yield made
     if not made._is_closed:
         made.close()
@@ -177,16 +177,17 @@ def test_a_pass_that_fails_between_two_layers_leaves_the_caches_as_they_were(eng
     state, never = engine.new_state(), engine.new_state()
     for one in (state, never):
         submit(engine, one)[1].wait_for(TurnFinished)
-    calls = []
+    calls, last = [], getattr(engine.stages, stage).decoder.layers[-1]
 
-    def exhausted(*args):
+    def exhausted(hidden):
         calls.append(1)
         if len(calls) == 3:
             raise torch.OutOfMemoryError("no memory")
+        return type(last).qkv(last, hidden)
 
-    hook = getattr(engine.stages, stage).model.model.layers[-1].register_forward_pre_hook(exhausted)
+    last.qkv = exhausted
     failed = submit(engine, state, text="what else", number=2)[1].wait_for(*TERMINAL)
-    hook.remove()
+    del last.qkv
     assert isinstance(failed, TurnFailed) and len(calls) == 3
     after, expected = (submit(engine, one, text="and now", number=3)[1] for one in (state, never))
     assert isinstance(after.wait_for(*TERMINAL), TurnFinished), after.events[-1]

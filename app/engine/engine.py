@@ -130,14 +130,12 @@ class Engine:
         spec: ModelSpec,
         tokenizer: PreTrainedTokenizerBase,
         stages: Stages,
-        configs: tuple,
         max_turns: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
         self.tokenizer = tokenizer
         self.stages = stages
-        self._configs = configs
         self._max_turns = max_turns
         self._clock = clock
         self._waiting: deque[TurnHandle] = deque()
@@ -148,7 +146,7 @@ class Engine:
         self._worker.start()
 
     def new_state(self) -> EngineState:
-        return EngineState(*self._configs)
+        return EngineState(self.spec.has_talker)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of a reply's ids, control tokens left out."""

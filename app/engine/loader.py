@@ -19,11 +19,12 @@ from transformers import (
 
 from app.engine.describe import FAMILY, read_spec, short_name
 from app.engine.engine import Engine
+from app.engine.flow import Voice
 from app.engine.progress import counted_bars
 from app.engine.spec import ModelSpec
 from app.engine.talker import Talker
 from app.engine.thinker import Thinker
-from app.engine.token2wav import DEFAULT_WINDOWS, Token2Wav, Voice, Windows
+from app.engine.token2wav import DEFAULT_WINDOWS, Token2Wav, Windows
 from app.engine.turn import Stages
 from app.engine.voices import read_voices
 from app.errors import BadCheckpoint, BadConfig
@@ -108,8 +109,7 @@ def build_engine(
     stages = Stages(
         thinker, talker, token2wav, voices, windows, frozenset(spec.ids.ends_of_text), spec.output_sample_rate
     )
-    configs = (model.config.thinker_config.text_config, model.config.talker_config if spec.has_talker else None)
-    return Engine(spec, tokenizer, stages, configs, max_turns)
+    return Engine(spec, tokenizer, stages, max_turns)
 
 
 def _voice(name: str, entry: dict, device: torch.device) -> Voice:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import torch
-from transformers import DynamicCache, PretrainedConfig
 
+from app.engine.decoder import KVCache
 from app.types.prompt import Boundary
 
 
@@ -57,15 +57,14 @@ class EngineState:
     it stands. Not thread-safe: it belongs to the worker thread while a turn runs.
     """
 
-    def __init__(self, thinker_config: PretrainedConfig, talker_config: PretrainedConfig | None) -> None:
-        self._thinker_config = thinker_config
-        self._talker_config = talker_config
+    def __init__(self, has_talker: bool) -> None:
+        self._has_talker = has_talker
         self.close()
 
     def close(self) -> None:
         """Free everything; the state is then that of a new conversation."""
-        self.thinker_cache = DynamicCache(config=self._thinker_config)
-        self.talker_cache = DynamicCache(config=self._talker_config) if self._talker_config is not None else None
+        self.thinker_cache = KVCache()
+        self.talker_cache = KVCache() if self._has_talker else None
         self.talker_length = 0
         self.ids: list[int] = []
         self.states = Rows()
@@ -81,7 +80,7 @@ class EngineState:
     @property
     def num_bytes(self) -> int:
         caches = [cache for cache in (self.thinker_cache, self.talker_cache) if cache is not None]
-        return sum(map(_cache_bytes, caches)) + self.states.num_bytes + self.positions.num_bytes
+        return sum(cache.num_bytes for cache in caches) + self.states.num_bytes + self.positions.num_bytes
 
     def mark(self) -> Mark:
         return Mark(self.num_tokens, self.next_position, self.top_position, self.pending_ids)
@@ -93,7 +92,7 @@ class EngineState:
     def trim(self, mark: Mark) -> None:
         """Forget all that came after `mark`, which must be one of this conversation's."""
         assert self.num_tokens >= mark.num_tokens, (self.num_tokens, mark)
-        _crop(self.thinker_cache, mark.num_tokens)
+        self.thinker_cache.crop(mark.num_tokens)
         self.crop_talker(min(self.talker_length, mark.num_tokens))
         del self.ids[mark.num_tokens :]
         self.states.trim(mark.num_tokens)
@@ -114,7 +113,7 @@ class EngineState:
     def crop_talker(self, length: int) -> None:
         """Leave the first `length` tokens of the conversation in the Talker's cache, and no codes."""
         if self.talker_cache is not None:
-            _crop(self.talker_cache, length)
+            self.talker_cache.crop(length)
             self.talker_length = length
 
     def append(self, ids: torch.Tensor, positions: torch.Tensor, states: torch.Tensor) -> None:
@@ -124,19 +123,4 @@ class EngineState:
         self.states.append(states)
         self.next_position = int(positions[:, -1].max()) + 1
         self.top_position = max(self.top_position, int(positions.max()) + 1)
-        assert self.thinker_cache.get_seq_length() == self.num_tokens == self.states.length
-
-
-def _crop(cache: DynamicCache, length: int) -> None:
-    """Each layer by what it holds itself: a pass that failed half way through leaves them of different lengths."""
-    for layer in cache.layers:
-        num_removed = layer.get_seq_length() - length if layer.is_initialized else 0
-        assert num_removed >= 0 or not layer.is_initialized, (layer.get_seq_length(), length)
-        if num_removed:
-            layer.crop(-num_removed)
-
-
-def _cache_bytes(cache: DynamicCache) -> int:
-    tensors = [tensor for layer in cache.layers if layer.is_initialized for tensor in (layer.keys, layer.values)]
-    # A cropped cache is a view; what it holds on to is the storage behind it.
-    return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+        assert self.thinker_cache.length == self.num_tokens == self.states.length

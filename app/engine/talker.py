@@ -3,6 +3,7 @@
 import torch
 from transformers import Qwen2_5OmniTalkerForConditionalGeneration as TalkerModel
 
+from app.engine.decoder import Decoder
 from app.engine.sampling import TokenSampler
 from app.engine.state import EngineState, Mark
 from app.engine.thinker import Thinker
@@ -15,10 +16,11 @@ class Talker:
     def __init__(self, model: TalkerModel, thinker: Thinker) -> None:
         self.model = model
         self._thinker = thinker
+        self.decoder = Decoder(model.model)
         self.end_ids = frozenset({model.codec_pad_token, model.codec_eos_token})
 
     def speak(self, state: EngineState, bos_token_id: int, sampling: Sampling, seed: int) -> "Utterance":
-        return Utterance(self.model, self._thinker, state, bos_token_id, sampling, seed)
+        return Utterance(self.model, self.decoder, self._thinker, state, bos_token_id, sampling, seed)
 
 
 class Utterance:
@@ -31,6 +33,7 @@ class Utterance:
     def __init__(
         self,
         model: TalkerModel,
+        decoder: Decoder,
         thinker: Thinker,
         state: EngineState,
         bos_token_id: int,
@@ -38,6 +41,7 @@ class Utterance:
         seed: int,
     ) -> None:
         self._model = model
+        self._decoder = decoder
         self._thinker = thinker
         self._state = state
         self._bos_token_id = bos_token_id
@@ -82,13 +86,9 @@ class Utterance:
         return self.step(self._text_end if is_first else self._text_pad)
 
     def _forward(self, embeds: torch.Tensor, positions: torch.Tensor) -> int:
-        output = self._model.model(
-            inputs_embeds=self._model.thinker_to_talker_proj(embeds),
-            position_ids=positions.T[:, None].to(self._thinker.device),
-            past_key_values=self._state.talker_cache,
-            use_cache=True,
-        )
-        self._code = self._sampler.pick(self._model.codec_head(output.last_hidden_state[:, -1]))
+        projected = self._model.thinker_to_talker_proj(embeds)
+        hidden = self._decoder.forward(self._state.talker_cache, projected[0], positions.T)
+        self._code = self._sampler.pick(self._model.codec_head(hidden[-1:]))
         return self._code
 
 

@@ -3,6 +3,7 @@
 import torch
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration as ThinkerModel
 
+from app.engine.decoder import Decoder
 from app.engine.state import EngineState
 from app.types.prompt import Feature, MelBlock, Segment, VisionBlock
 
@@ -16,6 +17,7 @@ class Thinker:
     def __init__(self, model: ThinkerModel) -> None:
         self.model = model
         self._embed = model.get_input_embeddings()
+        self.decoder = Decoder(model.model)
         config = model.config
         self._media_ids = torch.tensor(
             [config.audio_token_id, config.image_token_id, config.video_token_id], device=model.device
@@ -88,16 +90,10 @@ class Thinker:
     def _forward(
         self, state: EngineState, ids: torch.Tensor, positions: torch.Tensor, embeds: torch.Tensor, spoken: torch.Tensor
     ) -> torch.Tensor:
-        output = self.model.model(
-            inputs_embeds=embeds[None],
-            position_ids=positions[:, None].to(self.device),
-            past_key_values=state.thinker_cache,
-            use_cache=True,
-        )
-        hidden = output.last_hidden_state
+        hidden = self.decoder.forward(state.thinker_cache, embeds, positions)
         # What the Talker reads: the layer-0 input plus the last hidden state behind the final norm.
-        state.append(ids, positions, spoken + hidden[0])
-        return hidden[:, -1:]
+        state.append(ids, positions, spoken + hidden)
+        return hidden[None, -1:]
 
 
 _KINDS = (

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 from transformers import Qwen2_5OmniToken2WavModel as Token2WavModel
-from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import RungeKutta4ODESolver
+
+from app.engine.flow import Flow, Voice
 
 
 @dataclass(frozen=True)
@@ -30,21 +31,12 @@ class Windows:
 DEFAULT_WINDOWS = Windows()
 
 
-@dataclass(frozen=True, eq=False)
-class Voice:
-    """A speaker of the checkpoint. `cond` `[1, embedding]`, `ref_mel` `[1, num_frames, mel_dim]`, both float32."""
-
-    name: str
-    cond: torch.Tensor
-    ref_mel: torch.Tensor
-    bos_token_id: int
-
-
 class Token2Wav:
     """The vocoder's weights, always float32; `stream` opens one utterance."""
 
     def __init__(self, model: Token2WavModel) -> None:
         self.dit = model.code2wav_dit_model
+        self.flow = Flow(self.dit)
         self.bigvgan = model.code2wav_bigvgan_model
         self.samples_per_frame = 1
         for rate in self.bigvgan.config.upsample_rates:
@@ -62,40 +54,11 @@ class Token2Wav:
     def mel(
         self, voice: Voice, codes: list[int], noise: torch.Tensor, ode_points: int, guidance: float
     ) -> Iterator[torch.Tensor | None]:
-        """Solve one window: yields None between solver steps so that others get their turn, the mel
-        `[1, num_frames, mel_dim]` last.
-
-        `DiTModel.sample` with the noise `[1, num_frames, mel_dim]` from outside and the solver's loop unrolled.
-        """
-        num_frames = noise.shape[1]
+        """Solves one window, see `Flow.mel`."""
         # Codes that the codec never has (a Talker may sample control codes) are silence, as in other servers.
-        codes_in = torch.tensor([[c if c < self.dit.text_embed.codec_embed.num_embeddings else 0 for c in codes]])
-        codes_in = codes_in.to(self.device)
-        cond = voice.cond[:, None].expand(-1, num_frames, -1)
-        use_guidance = guidance >= 1e-5
-
-        def flow(time: torch.Tensor, mel: torch.Tensor) -> torch.Tensor:
-            output = self.dit(
-                hidden_states=mel,
-                quantized_code=codes_in,
-                speaker_embedding=cond,
-                condition_vector=voice.ref_mel,
-                time_step=time,
-                apply_cfg=use_guidance,
-            )
-            if not use_guidance:
-                return output
-            guided, null = output.chunk(2, dim=0)
-            return guided + (guided - null) * guidance
-
-        times = torch.linspace(0, 1, ode_points, device=self.device)
-        times = times - (torch.cos(torch.pi / 2 * times) - 1 + times)  # sway coefficient -1, as published
-        solver = RungeKutta4ODESolver(flow, noise)
-        mel = noise
-        for start, end in zip(times[:-1], times[1:]):
-            mel = mel + solver._compute_step(flow, start, end - start, end, mel)[0]
-            yield None
-        yield mel
+        known = self.dit.text_embed.codec_embed.num_embeddings
+        codes_in = torch.tensor([[code if code < known else 0 for code in codes]], device=self.device)
+        return self.flow.mel(voice, codes_in, noise, ode_points, guidance)
 
     def wave(self, mel: torch.Tensor) -> torch.Tensor:
         """Mel `[1, num_frames, mel_dim]` -> samples `[num_frames * samples_per_frame]` in [-1, 1]."""

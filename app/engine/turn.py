@@ -8,12 +8,13 @@ from transformers import PreTrainedTokenizerBase
 
 from app.engine.detokenizer import Detokenizer
 from app.engine.feed import Feed
+from app.engine.flow import Voice
 from app.engine.metrics import TurnClock, TurnTally
 from app.engine.sampling import TokenSampler
 from app.engine.state import EngineState, Mark
 from app.engine.talker import Talker
 from app.engine.thinker import Thinker
-from app.engine.token2wav import SpeechStream, Token2Wav, Voice, Windows
+from app.engine.token2wav import SpeechStream, Token2Wav, Windows
 from app.types.events import (
     AudioChunk,
     CodecDelta,

@@ -1,0 +1,161 @@
+"""A stack of Qwen2 decoder layers over a cache of ours, for Thinker and Talker alike; knows neither.
+
+The arithmetic of the library's `Qwen2_5OmniThinkerTextModel` and `Qwen2_5OmniTalkerModel` in a third of the operations:
+query, key and value are one product, gate and up another, a new token is written into its place instead of copying the
+cache, and its query heads meet the key heads that they share without repeating these.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+# Rows of a cache that is begun; later it grows by a quarter.
+_FIRST_CAPACITY = 256
+_FIRST_POSITIONS = 4096
+
+
+class KVCache:
+    """Keys and values of a conversation's first `length` tokens. Takes no memory before the first `append`.
+
+    A token is there once all layers have it: a pass that fails half way leaves the cache as it was.
+    """
+
+    def __init__(self) -> None:
+        self._table: torch.Tensor | None = None
+        self.length = 0
+
+    def room(self, length: int, like: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+        """The table `[layer, 2, head, capacity, head_dim]` with room for `length` tokens; `shape`: layers, heads and
+        the width of a head."""
+        capacity = 0 if self._table is None else self._table.shape[3]
+        if length > capacity:
+            num_layers, num_heads, head_dim = shape
+            capacity = max(length, capacity + capacity // 4, _FIRST_CAPACITY)
+            grown = like.new_empty(num_layers, 2, num_heads, capacity, head_dim)
+            if self._table is not None:
+                grown[:, :, :, : self.length] = self._table[:, :, :, : self.length]
+            self._table = grown
+        return self._table
+
+    def crop(self, length: int) -> None:
+        assert length <= self.length, (length, self.length)
+        self.length = length
+
+    @property
+    def num_bytes(self) -> int:
+        return 0 if self._table is None else self._table.nbytes
+
+
+class Decoder:
+    """The weights. `forward` appends tokens to a cache."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """`model`: the library's, whose weights are shared and stay usable."""
+        attention = model.layers[0].self_attn
+        assert set(model.config.layer_types) == {"full_attention"}, model.config.layer_types
+        self._num_heads = attention.num_heads
+        self._shape = (len(model.layers), attention.num_key_value_heads, attention.head_dim)
+        self.layers = [_Layer(layer) for layer in model.layers]
+        self._norm = model.norm
+        self._rotary = _Rotary(model.rotary_emb)
+
+    def forward(self, cache: KVCache, embeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """`embeds` `[n, hidden]`, `positions` int64 `[3, n]`, on any device -> the last hidden states `[n, hidden]`,
+        normed."""
+        start, end = cache.length, cache.length + embeds.shape[0]
+        table = cache.room(end, embeds, self._shape)
+        cos, sin = self._rotary(positions, embeds)
+        mask = None
+        if embeds.shape[0] > 1:
+            mask = torch.ones(end - start, end, dtype=torch.bool, device=embeds.device).tril(start)
+        hidden = embeds
+        for layer, (keys, values) in zip(self.layers, table):
+            qkv = layer.qkv(hidden).view(end - start, -1, self._shape[2])
+            turned = _turned(qkv[:, : -self._shape[1]], cos, sin)
+            keys[:, start:end] = turned[:, self._num_heads :].transpose(0, 1)
+            values[:, start:end] = qkv[:, -self._shape[1] :].transpose(0, 1)
+            heard = self._attended(turned[:, : self._num_heads], keys[:, :end], values[:, :end], mask)
+            hidden = layer.after(hidden, heard)
+        cache.length = end
+        return _normed(hidden, self._norm)
+
+    def _attended(
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """`query` `[n, head, head_dim]`, `keys`, `values` `[key_head, length, head_dim]` -> `[n, head * head_dim]`"""
+        num_rows, num_heads, head_dim = query.shape
+        if mask is None:
+            # One token: all query heads that share a key head are as many rows of one query.
+            grouped = query.view(1, keys.shape[0], -1, head_dim)
+            return F.scaled_dot_product_attention(grouped, keys[None], values[None]).reshape(1, -1)
+        repeats = num_heads // keys.shape[0]
+        keys, values = (part.repeat_interleave(repeats, 0)[None] for part in (keys, values))
+        heard = F.scaled_dot_product_attention(query.transpose(0, 1)[None], keys, values, attn_mask=mask)
+        return heard[0].transpose(0, 1).reshape(num_rows, -1)
+
+
+class _Layer:
+    """One layer with its products joined. The library's modules keep using parts of the same memory."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self._first_norm, self._second_norm = layer.input_layernorm, layer.post_attention_layernorm
+        self._qkv, self._qkv_bias = joined(attention.q_proj, attention.k_proj, attention.v_proj)
+        self._out, self._down = attention.o_proj.weight, mlp.down_proj.weight
+        self._gate_up, _ = joined(mlp.gate_proj, mlp.up_proj)
+        self._act = mlp.act_fn
+
+    def qkv(self, hidden: torch.Tensor) -> torch.Tensor:
+        return F.linear(_normed(hidden, self._first_norm), self._qkv, self._qkv_bias)
+
+    def after(self, hidden: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
+        hidden = torch.addmm(hidden, heard, self._out.T)
+        gate, up = F.linear(_normed(hidden, self._second_norm), self._gate_up).chunk(2, dim=-1)
+        return torch.addmm(hidden, self._act(gate) * up, self._down.T)
+
+
+class _Rotary:
+    """Cosines and sines by position, computed once. Each pair of a head's numbers turns by one of the three axes."""
+
+    def __init__(self, rotary: nn.Module) -> None:
+        self._inverse, self._scaling = rotary.inv_freq.float(), rotary.attention_scaling
+        axes = [index % 3 for index, size in enumerate(rotary.mrope_section) for _ in range(size)]
+        self._axes = torch.tensor(axes, device=self._inverse.device)
+        self._pairs = torch.arange(len(axes), device=self._inverse.device)
+        self._cos = self._sin = self._inverse.new_empty(0, len(axes))
+
+    def __call__(self, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Each `[n, 1, head_dim / 2]`, in the type of `like`."""
+        self._reach(int(positions.max()) + 1, like)
+        rows = positions.to(like.device).T[:, self._axes]
+        return self._cos[rows, self._pairs][:, None], self._sin[rows, self._pairs][:, None]
+
+    def _reach(self, length: int, like: torch.Tensor) -> None:
+        if length <= self._cos.shape[0] and self._cos.dtype == like.dtype:
+            return
+        length = max(length, 2 * self._cos.shape[0], _FIRST_POSITIONS)
+        angles = torch.arange(length, device=self._inverse.device).float()[:, None] * self._inverse
+        self._cos, self._sin = ((part * self._scaling).to(like.dtype) for part in (angles.cos(), angles.sin()))
+
+
+def joined(*linears: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Weight and bias of several layers over the same input as one; each keeps its part, so nothing is held twice."""
+    weight = torch.cat([linear.weight.data for linear in linears])
+    has_bias = linears[0].bias is not None
+    bias = torch.cat([linear.bias.data for linear in linears]) if has_bias else None
+    start = 0
+    for linear in linears:
+        linear.weight.data = weight[start : start + linear.out_features]
+        if has_bias:
+            linear.bias.data = bias[start : start + linear.out_features]
+        start += linear.out_features
+    return weight, bias
+
+
+def _turned(rows: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    first, second = rows.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+def _normed(hidden: torch.Tensor, norm: nn.Module) -> torch.Tensor:
+    return F.rms_norm(hidden, norm.weight.shape, norm.weight, norm.variance_epsilon)
