@@ -8,6 +8,7 @@ import torch
 from transformers import Qwen2_5OmniTalkerForConditionalGeneration as LibraryTalker
 
 from app.chatml.render import render_turn
+from app.engine.decoder import KVCache
 from app.types.prompt import VisionBlock
 from app.types.turn import TextPart
 from tests.engine_kit import SYSTEM, Tiny, codes, noise_image, run, sound
@@ -70,13 +71,14 @@ def test_we_learn_the_steps_that_the_engine_feeds(tiny: Tiny, monkeypatch: pytes
     media = torch.cat([torch.cat(rows[kind]) for kind in sorted(rows, key=lambda kind: kind is VisionBlock)])
 
     fed: list[tuple[torch.Tensor, torch.Tensor]] = []
-    forward = model.model.forward
+    decoder = engine.stages.talker.decoder
+    forward = decoder.forward
 
-    def recording(*, inputs_embeds: torch.Tensor, position_ids: torch.Tensor, **rest):
-        fed.append((inputs_embeds[0].clone(), position_ids[:, 0]))
-        return forward(inputs_embeds=inputs_embeds, position_ids=position_ids, **rest)
+    def recording(cache: KVCache, embeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        fed.append((embeds.clone(), positions))
+        return forward(cache, embeds, positions)
 
-    monkeypatch.setattr(model.model, "forward", recording)
+    monkeypatch.setattr(decoder, "forward", recording)
     said = codes(run(engine, state, parts, settings, reply=second))[:-1]
 
     ours = Talker(8291, TINY_TALKER, 64)
