@@ -28,6 +28,7 @@ from app.session.store import MAX_TITLE, Listed, Store
 from app.session.stream import TurnStream
 from app.session.threads import SessionThreads
 from app.session.votes import Standing, Vote, Votes, standings, to_csv
+from app.session.warming import warm_up
 from app.types.media import VisionRules
 from app.types.turn import TurnInput, TurnSettings
 
@@ -454,7 +455,13 @@ def build_service(config: Config, upload_dirs: tuple[Path, ...] = ()) -> Service
             config.max_turns,
             config.voices,
         )
-        return load_engine(options, progress)
+        engine = load_engine(options, progress)
+        try:
+            warm_up(engine, REAL_PIPELINE, DEFAULT_SYSTEM_PROMPT, progress)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
 
     return Service(resolved, load, upload_dirs=upload_dirs)
 

@@ -7,7 +7,10 @@ import pytest
 import soundfile
 
 from app.config import Config
+from app.errors import DemoError
 from app.service import build_service
+from app.session.pipeline import REAL_PIPELINE
+from app.session.warming import STAGE, warm_up
 from app.types.events import AudioChunk, CodecDelta, Prefilled, TextDelta, TurnFailed, TurnFinished, TurnInterrupted
 from app.types.turn import FileInput, TextInput, TurnInput
 from tests.fake_engine import drain
@@ -224,3 +227,18 @@ def test_the_same_seed_gives_the_same_sound_in_another_conversation(service, set
         events = drain(service.submit(session, said("hello"), spoken))
         waves.append(b"".join(event.samples.tobytes() for event in events if isinstance(event, AudioChunk)))
     assert waves[0] and waves[0] == waves[1]
+
+
+def test_the_first_turn_of_a_program_is_nobodys(service):
+    engine, told = service._loader.engine, []
+    warm_up(engine, REAL_PIPELINE, service.default_system_prompt, lambda stage, share: told.append((stage, share)))
+    assert told[0] == (STAGE, 0.0) and told[-1][1] > 0.5 and told == sorted(told)
+
+    def closing(stage, share):
+        if share > 0:
+            raise DemoError("closing")
+
+    with pytest.raises(DemoError, match="closing"):
+        warm_up(engine, REAL_PIPELINE, service.default_system_prompt, closing)
+    # The worker has let go of it, and goes on.
+    warm_up(engine, REAL_PIPELINE, service.default_system_prompt, lambda stage, share: None)

@@ -1,5 +1,6 @@
 """Everything that one conversation changes in the engine: ids, positions, both KV caches, states between them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -116,9 +117,10 @@ class EngineState:
             self.talker_cache.crop(length)
             self.talker_length = length
 
-    def append(self, ids: torch.Tensor, positions: torch.Tensor, states: torch.Tensor) -> None:
-        """Record tokens that the Thinker's cache now holds: `[n]`, `[3, n]` and `[n, thinker_hidden]`."""
-        self.ids += ids.tolist()
+    def append(self, ids: Sequence[int], positions: torch.Tensor, states: torch.Tensor) -> None:
+        """Record tokens that the Thinker's cache now holds, with `positions` `[3, n]` (on the CPU: nothing waits
+        for the device) and `states` `[n, thinker_hidden]`."""
+        self.ids += ids
         self.positions.append(positions.T)
         self.states.append(states)
         self.next_position = int(positions[:, -1].max()) + 1

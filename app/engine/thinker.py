@@ -1,5 +1,7 @@
 """The Thinker: appends prompt segments to a session's cache and decodes text tokens; holds no conversation."""
 
+from collections.abc import Sequence
+
 import torch
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration as ThinkerModel
 
@@ -67,28 +69,33 @@ class Thinker:
                     embeds[ids == getattr(self.model.config, name)] = torch.cat(rows).to(embeds.dtype)
             # The Talker hears no raw media: generate() zeroes their embeddings and keeps the hidden part.
             spoken[torch.isin(ids, self._media_ids)] = 0
-        return self._forward(state, ids, segment.positions, embeds, spoken)
+        return self._forward(state, segment.token_ids.tolist(), segment.positions, embeds, spoken)
 
     def step(self, state: EngineState, token_id: int) -> torch.Tensor:
         """Append one generated token at the highest position. Returns its hidden state `[1, 1, hidden]`."""
         ids = torch.tensor([token_id], device=self.device)
         embeds = self._embed(ids)
         positions = torch.full((3, 1), state.top_position)
-        return self._forward(state, ids, positions, embeds, embeds)
+        return self._forward(state, [token_id], positions, embeds, embeds)
 
     def append_reply(self, state: EngineState, token_ids: tuple[int, ...]) -> None:
         """Append a given reply in one pass, as if it had been decoded step by step."""
         ids = torch.tensor(token_ids, device=self.device)
         positions = torch.arange(state.top_position, state.top_position + len(token_ids)).expand(3, -1)
         embeds = self._embed(ids)
-        self._forward(state, ids, positions, embeds, embeds)
+        self._forward(state, token_ids, positions, embeds, embeds)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden state `[1, 1, hidden]` -> `[1, vocabulary]`."""
         return self.model.lm_head(hidden[:, -1])
 
     def _forward(
-        self, state: EngineState, ids: torch.Tensor, positions: torch.Tensor, embeds: torch.Tensor, spoken: torch.Tensor
+        self,
+        state: EngineState,
+        ids: Sequence[int],
+        positions: torch.Tensor,
+        embeds: torch.Tensor,
+        spoken: torch.Tensor,
     ) -> torch.Tensor:
         hidden = self.decoder.forward(state.thinker_cache, embeds, positions)
         # What the Talker reads: the layer-0 input plus the last hidden state behind the final norm.

@@ -1,0 +1,42 @@
+"""The first turn of a program pays for what later ones find done: tables, voices, the choice of kernels. Here that turn
+is nobody's."""
+
+import queue
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from app.session.pipeline import Pipeline
+from app.session.prompter import scratch_state
+from app.types.events import TERMINAL, CodecDelta, Event
+from app.types.turn import TextPart
+
+STAGE = "warm-up"
+# Speech of about a second: every size of the first packets comes up once.
+NUM_CODES = 60
+_MESSAGE, _REPLY = "Hello!", "Hello, nice to meet you."
+
+
+def warm_up(engine: Any, pipeline: Pipeline, system_prompt: str, progress: Callable[[str, float], None]) -> None:
+    """Speaks a little in the first voice. What goes wrong here will go wrong in a turn too, and be told there. Raises
+    what `progress` raises."""
+    progress(STAGE, 0.0)
+    spec = engine.spec
+    talker = replace(spec.defaults.talker, max_new_tokens=NUM_CODES)
+    settings = replace(spec.defaults, seed=0, speak=spec.has_talker, say=_REPLY, talker=talker)
+    with scratch_state(engine) as state:
+        prompt = pipeline.render(spec, engine.tokenizer, state, (TextPart(_MESSAGE),), system_prompt, _REPLY)
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        handle = engine.submit(state, prompt, settings, 0, events.put)
+        num_codes = 0
+        try:
+            while not isinstance(event := events.get(), TERMINAL):
+                if isinstance(event, CodecDelta):
+                    num_codes += 1
+                    progress(STAGE, min(1.0, num_codes / NUM_CODES))
+        except BaseException:
+            # The program is being closed; the state is the worker's until the turn has ended.
+            handle.stop()
+            while not isinstance(events.get(), TERMINAL):
+                pass
+            raise
