@@ -98,7 +98,7 @@ def examples_html(examples: Examples, texts: Texts) -> str:
     rows = "".join(_row(skill, one, texts) for skill, one in examples.questions.items())
     title, hint = html.escape(texts("examples_title")), html.escape(texts("examples_hint"))
     shown = f'<ul class="samples">{cards}</ul>' if cards else ""
-    return f'<section class="asking" aria-label="{title}"><h3>{title}</h3><p>{hint}</p>{shown}<dl>{rows}</dl></section>'
+    return f'<section class="asking" aria-label="{title}"><h2>{title}</h2><p>{hint}</p>{shown}<dl>{rows}</dl></section>'
 
 
 def _row(skill: str, examples: Sequence[Example], texts: Texts) -> str:

@@ -14,7 +14,7 @@ def waterfall_html(timings: dict, texts: Texts) -> str:
     if not timings:
         return f'<p class="timing-empty">{html.escape(texts("timing_empty"))}</p>'
     title = html.escape(texts("timing_title", turn=timings["turn"]))
-    return f'<section class="timing" aria-label="{title}"><h3>{title}</h3>{_body(timings, texts)}</section>'
+    return f'<section class="timing" aria-label="{title}"><h2>{title}</h2>{_body(timings, texts)}</section>'
 
 
 def summary_html(timings: dict, texts: Texts) -> str:
