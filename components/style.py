@@ -11,7 +11,7 @@ from components.leaving import QuietLeave
 from components.texts import i18n
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-SCRIPTS = ("page.js", "captions.js")
+SCRIPTS = ("page.js", "captions.js", "keyboard.js")
 SANS = [
     "system-ui",
     "-apple-system",
@@ -83,6 +83,8 @@ def theme() -> gr.themes.Base:
         block_title_text_weight="600",
         input_background_fill="*neutral_50",
         input_background_fill_dark="#1c222b",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
         input_border_color_focus="*primary_400",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",

@@ -129,6 +129,11 @@ def wait_ready(page: Page) -> Page:
     return page
 
 
+def be_still(page: Page) -> None:
+    """From now on the page shows at once how it will look: a colour or an outline on its way says nothing of either."""
+    page.add_style_tag(content="*, ::before, ::after { transition: none !important; }")
+
+
 def message_box(page: Page) -> Locator:
     return page.locator("#message textarea")
 
