@@ -126,7 +126,7 @@ def _card(voice: str, is_chosen: bool, texts: Texts) -> str:
     label = html.escape(texts("voice_use_label", voice=voice))
     return (
         f'<li class="voice-card" aria-current="{str(is_chosen).lower()}">{_listen_button(voice, texts)}'
-        f'<div><h4>{name}</h4>{about}</div><button type="button" class="use" data-use="{name}"'
+        f'<div><h2>{name}</h2>{about}</div><button type="button" class="use" data-use="{name}"'
         f' aria-pressed="{str(is_chosen).lower()}" aria-label="{label}">{use}</button></li>'
     )
 

@@ -127,6 +127,6 @@ def test_a_card_chooses_its_voice(talk_page: Page) -> None:
     open_voices(page)
     expect(page.locator(".voice-card").first).to_contain_text("honeyed")
     page.get_by_role("button", name="Use Ethan").click()
-    expect(page.locator(".voice-card[aria-current=true] h4")).to_have_text("Ethan")
+    expect(page.locator(".voice-card[aria-current=true] h2")).to_have_text("Ethan")
     page.get_by_role("tab", name="Settings").click()
     expect(page.get_by_role("radio", name="Ethan")).to_be_checked()
