@@ -361,7 +361,7 @@ def test_killed_in_the_middle_of_a_reply_nothing_that_was_finished_is_lost(tiny_
 
 
 FULL = """
-import json, sys
+import json, subprocess, sys
 from pathlib import Path
 from app.errors import DemoError
 from app.types.turn import TurnSettings
@@ -406,6 +406,11 @@ back = service.open(opened.secret, "", "browser")
 told["kept"] = [(record.user_text, record.reply_text, record.wav is not None and record.wav.is_file())
     for record in service.transcript(back.session_id)]
 service.close()
+subprocess.run(["mount", "-o", "remount,ro", str(data)], check=True)
+try:
+    start()
+except DemoError as error:
+    told["read_only"] = error.message
 print(json.dumps(told))
 """
 
@@ -426,4 +431,5 @@ def test_on_a_full_disk_talk_goes_on_and_all_is_kept_once_there_is_room(tmp_path
     assert told["messages"][0] == "" and "disk" in told["messages"][1]
     assert all("free some disk space" in told[deed] for deed in ("export", "preview"))
     texts = [(text, is_heard) for text, _, is_heard in told["kept"]]
+    assert "make it writable" in told["read_only"]
     assert texts == [("one", True), ("two", False), ("three", True)] and all(reply for _, reply, _ in told["kept"])
