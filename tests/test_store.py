@@ -50,6 +50,14 @@ class Program:
         self._running.clear()
 
 
+def wait_kept(database: Path, num_turns: int) -> None:
+    """A message is kept beside its answer, which does not wait for the disk."""
+    with sqlite3.connect(database) as reading:
+        while reading.execute("SELECT count(*) FROM turns").fetchone() != (num_turns,):
+            threading.Event().wait(0.01)
+    reading.close()
+
+
 @pytest.fixture
 def program(tmp_path):
     made = Program(tmp_path)
@@ -132,6 +140,7 @@ def test_a_turn_that_the_end_of_the_program_broke_is_marked_and_the_others_are_t
     engine.script = Script(words=("a", "b", "c"), hold_at_step=1)
     service.submit(opened.session_id, said("two"), SILENT)
     assert engine.reached.wait(10)
+    wait_kept(program.database, 2)
     # As after a power cut: the file as it is now, and no farewell.
     copy = program.folder / "copy"
     copy.mkdir()
@@ -301,9 +310,10 @@ import sys, threading
 from pathlib import Path
 from dataclasses import replace
 from app.config import Config
-from app.service import build_service
+from app.service import STORE, build_service
 from app.types.events import TextDelta
 from app.types.turn import FileInput, TextInput, TurnInput
+from tests.test_store import wait_kept
 
 checkpoint, folder = sys.argv[1], Path(sys.argv[2])
 config = Config(checkpoint=checkpoint, device="cpu", data_dir=folder / "data")
@@ -321,6 +331,7 @@ thinker, talker = replace(thinker, max_new_tokens=5000), replace(talker, max_new
 long = replace(settings, thinker=thinker, talker=talker)
 for event in service.submit(opened.session_id, TurnInput((TextInput("and on"),)), long):
     if isinstance(event, TextDelta):
+        wait_kept(folder / "data" / STORE, 3)
         print(opened.secret, flush=True)
         threading.Event().wait()
 """
