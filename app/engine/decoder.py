@@ -66,7 +66,8 @@ class Decoder:
         table = cache.room(end, embeds, self._shape)
         cos, sin = self._rotary(positions, embeds)
         mask = None
-        if embeds.shape[0] > 1:
+        # From an empty cache on, every kernel knows by itself who may see whom.
+        if embeds.shape[0] > 1 and start:
             mask = torch.ones(end - start, end, dtype=torch.bool, device=embeds.device).tril(start)
         hidden = embeds
         for layer, (keys, values) in zip(self.layers, table):
@@ -84,13 +85,14 @@ class Decoder:
     ) -> torch.Tensor:
         """`query` `[n, head, head_dim]`, `keys`, `values` `[key_head, length, head_dim]` -> `[n, head * head_dim]`"""
         num_rows, num_heads, head_dim = query.shape
-        if mask is None:
+        if num_rows == 1:
             # One token: all query heads that share a key head are as many rows of one query.
             grouped = query.view(1, keys.shape[0], -1, head_dim)
             return F.scaled_dot_product_attention(grouped, keys[None], values[None]).reshape(1, -1)
         repeats = num_heads // keys.shape[0]
         keys, values = (part.repeat_interleave(repeats, 0)[None] for part in (keys, values))
-        heard = F.scaled_dot_product_attention(query.transpose(0, 1)[None], keys, values, attn_mask=mask)
+        query = query.transpose(0, 1)[None]
+        heard = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, is_causal=mask is None)
         return heard[0].transpose(0, 1).reshape(num_rows, -1)
 
 
