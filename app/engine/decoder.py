@@ -1,6 +1,6 @@
 """A stack of Qwen2 decoder layers over a cache of ours, for Thinker and Talker alike; knows neither.
 
-The arithmetic of the library's `Qwen2_5OmniThinkerTextModel` and `Qwen2_5OmniTalkerModel` in a third of the operations:
+The arithmetic of the library's `Qwen2_5OmniThinkerTextModel` and `Qwen2_5OmniTalkerModel` in half of the operations:
 query, key and value are one product, gate and up another, a new token is written into its place instead of copying the
 cache, and its query heads meet the key heads that they share without repeating these.
 """
