@@ -16,13 +16,6 @@ from tests.engine_kit import tiny  # noqa: E402, F401
 torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two processes that share the tests, one has the browser and its servers, the other takes file after file."""
-    for item in items:
-        is_in_browser = "browser" in item.path.parts
-        item.add_marker(pytest.mark.xdist_group("browser" if is_in_browser else item.path.stem))
-
-
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a complete checkpoint of random weights; read only."""
