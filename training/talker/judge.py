@@ -7,7 +7,7 @@ import torch
 
 from training.speech.open_text import sentences
 from training.speech.reply_voices import VOICES
-from training.talker.generate import Drawing, speak
+from training.talker.generate import MAX_CODES, Drawing, speak
 from training.talker.layout import NOTHING
 from training.talker.model import Talker
 from training.talker.sound import Ear, Loudspeaker, accuracy
@@ -83,8 +83,10 @@ class Judge:
         readings, voices = self._readings(kind), [studio.recordings.voice[i] for i in indices]
         figures: dict[str, float] = {}
         noise = torch.Generator().manual_seed(1)
+        # What has learnt nothing babbles until it is stopped.
+        most = self._workspace.size(MAX_CODES, 60)
         for name, drawing in (("greedy", Drawing()), ("drawn", DRAWN)):
-            codes, distance = speak(talker, studio.frame, readings, voices, drawing, noise)
+            codes, distance = speak(talker, studio.frame, readings, voices, drawing, noise, most)
             ratios = [len(made) / len(studio.codes[i]) for made, i in zip(codes, indices)]
             figures[f"length_{name}"] = round(float(np.mean(ratios)), 3)
             figures[f"worst_length_{name}"] = round(float(max(abs(ratio - 1) for ratio in ratios)), 3)
