@@ -84,9 +84,10 @@ def compare_html(record: TurnRecord, compared: Compared, texts: Texts) -> str:
         _column(column, _name(record, compared, column, texts), record, place, texts)
         for column, place in enumerate(compared.places)
     )
-    words = {name: html.escape(texts(f"compare_{name}")) for name in ("play", "pause", "place", "title")}
+    words = {name: html.escape(texts(f"compare_{name}")) for name in ("play", "place", "title", "gone")}
     return (
-        f'<section class="compare" aria-label="{words["title"]}"><p class="compare-text" dir="auto">'
+        f'<section class="compare" aria-label="{words["title"]}" data-gone="{words["gone"]}">'
+        f'<p class="compare-text" dir="auto">'
         f"{html.escape(record.reply_text.strip())}</p>"
         f'<div class="compare-bar"><button type="button" class="icon-button" data-play aria-pressed="false"'
         f' aria-label="{words["play"]}" title="{words["play"]}">{_PLAY}</button>'

@@ -95,6 +95,8 @@ class Comparing:
             return
         # One that has only its first sound has no takes; the two that are compared are there by now.
         places = [_newest_take(record, voice) for voice in voices]
+        if None in places:
+            raise BadInput(texts("compare_gone"))
         if is_blind:
             random.shuffle(places)
         compared = Compared(record.turn, tuple(places), is_blind)

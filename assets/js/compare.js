@@ -90,7 +90,7 @@ class Comparison {
     this.clock = section.querySelector('output');
     this.columns = [...section.querySelectorAll('[data-column]')];
     this.chorus = null;
-    this.ready = this.load();
+    this.ready = this.load().catch(() => this.giveUp());
     this.range.addEventListener('input', () => this.seek(this.range.value / 1000));
   }
 
@@ -105,8 +105,16 @@ class Comparison {
     this.show();
   }
 
+  // A wave that is not there any more, or is none.
+  giveUp() {
+    const bar = this.section.querySelector('.compare-bar');
+    bar.setAttribute('role', 'alert');
+    bar.textContent = this.section.dataset.gone;
+  }
+
   async toggle() {
     await this.ready;
+    if (!this.chorus) return;
     if (this.chorus.isPlaying) this.chorus.pause();
     else {
       if (window.omniPlayer) window.omniPlayer.stop();
@@ -119,6 +127,7 @@ class Comparison {
 
   async hear(column) {
     await this.ready;
+    if (!this.chorus) return;
     this.chorus.hear(column);
     this.show();
     if (!this.chorus.isPlaying) await this.toggle();
@@ -126,6 +135,7 @@ class Comparison {
 
   async seek(share) {
     await this.ready;
+    if (!this.chorus) return;
     const wasPlaying = this.chorus.isPlaying;
     this.chorus.pause();
     this.chorus.place = share * this.chorus.duration;

@@ -145,7 +145,7 @@ EN = {
     "compare_making": "{voice} speaks the reply ({number} of {total}) …",
     "compare_title": "The same reply in several voices",
     "compare_play": "Play",
-    "compare_pause": "Pause",
+    "compare_gone": "A recording is not there any more: compare the voices again.",
     "compare_place": "Place in the reply",
     "compare_letter": "Voice {letter}",
     "compare_hear": "Hear {voice}",

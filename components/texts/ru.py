@@ -138,7 +138,7 @@ RU = {
     "compare_making": "{voice} произносит ответ ({number} из {total}) …",
     "compare_title": "Один ответ разными голосами",
     "compare_play": "Слушать",
-    "compare_pause": "Пауза",
+    "compare_gone": "Записи больше нет: сравните голоса ещё раз.",
     "compare_place": "Место в ответе",
     "compare_letter": "Голос {letter}",
     "compare_hear": "Слушать: {voice}",

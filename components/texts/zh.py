@@ -136,7 +136,7 @@ ZH = {
     "compare_making": "{voice} 正在朗读（{number}/{total}）……",
     "compare_title": "同一条回复的多个声音",
     "compare_play": "播放",
-    "compare_pause": "暂停",
+    "compare_gone": "录音已不存在：请重新比较。",
     "compare_place": "回复中的位置",
     "compare_letter": "声音 {letter}",
     "compare_hear": "试听 {voice}",

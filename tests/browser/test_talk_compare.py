@@ -7,6 +7,7 @@ import numpy as np
 import soundfile
 from playwright.sync_api import Page, expect
 
+from tests.browser.chromium import Console
 from tests.browser.talk import TalkServer, reply_texts, send_text, sent, session_folder, wait_played, wait_reply
 
 FADE_S = 0.005
@@ -120,6 +121,19 @@ def test_a_blind_vote_is_counted_shown_and_saved(talk_page: Page, tmp_path: Path
     page.get_by_role("tab", name="Settings").click()
     page.get_by_role("tab", name="Voices").click()
     expect(page.locator(".standings")).to_contain_text("1 of 1")
+
+
+def test_a_recording_that_is_gone_is_said(talk_page: Page, talk_server: TalkServer, console: Console) -> None:
+    page = talk_page
+    console.allowed.append("404")
+    send_text(page, "First")
+    wait_reply(page, 1)
+    page.route("**/*_take*.wav*", lambda route: route.fulfill(status=404, body="gone"))
+    open_voices(page)
+    page.get_by_role("button", name="Compare on the last reply").click()
+    expect(page.locator(".compare [role=alert]")).to_contain_text("compare the voices again")
+    page.locator("[data-column='1']").click()
+    expect(page.locator(".compare .hear")).to_have_count(2)
 
 
 def test_a_card_chooses_its_voice(talk_page: Page) -> None:
