@@ -55,13 +55,15 @@ class Handlers:
             yield {page.banner: bad_banner(error.message)}
             return
         records = service.transcript(news[page.state].session_id)
+        # Asked before the news is gathered: a model that is ready a moment later is told of in the next news.
+        was_ready = service.ready.is_set()
         yield news | {
             page.chat: Conversation(texts).of(records),
             page.timing: waterfall_html(last_timings(records), texts),
             page.status: status_html(texts("status_ready")),
             **self._model_news(texts),
         }
-        if service.ready.is_set():
+        if was_ready:
             return
         shown: Any = None
         while not service.ready.wait(LOOK_S):
@@ -84,7 +86,7 @@ class Handlers:
 
     def _model_news(self, texts: Texts) -> dict:
         page, service = self._page, self._service
-        info, is_loaded = service.info, service.ready.is_set()
+        is_loaded, info = service.ready.is_set(), service.info
         voices = page.voices.update(info.voices if info.has_talker else (), is_loaded, texts)
         news = {page.model: model_html(info, texts), page.banner: self._banner(texts)}
         news |= dict(zip(page.voices.outputs, voices, strict=True))
