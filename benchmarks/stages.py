@@ -24,6 +24,8 @@ from transformers import DynamicCache
 from app.chatml.render import DEFAULT_SYSTEM_PROMPT, render_turn
 from app.config import MICRO_CHECKPOINT
 from app.engine.decoder import KVCache
+from app.engine.sampling import TokenSampler
+from app.engine.stepping import run_together
 from app.engine.token2wav import DEFAULT_WINDOWS
 from app.types.events import AudioChunk, CodecDelta, Event, StageTimed, TextDelta
 from app.types.turn import TALKER_SAMPLING, TextPart, TurnSettings
@@ -117,6 +119,7 @@ def units_of(
         stages.thinker.prefill(state, segment, stages.thinker.encode(segment))
     end, voice = state.mark(), next(iter(stages.voices.values()))
     few = max(3, repeats // 6)
+    greedy = TokenSampler(engine.spec.defaults.thinker.greedy(), 0, subject.device, ())
     ode_points = ode_points or engine.spec.defaults.ode_points
     found = []
 
@@ -137,14 +140,14 @@ def units_of(
     add(
         "thinker_step",
         repeats,
-        lambda: stages.thinker.logits(stages.thinker.step(state, 1)),
+        lambda: run_together([stages.thinker.step(state, 1, greedy)]),
         lambda: model.thinker(input_ids=ids, past_key_values=cache, use_cache=True),
         floor(model.thinker.model.layers, 1) + floor(model.thinker.lm_head, 1),
     )
     row = state.states.since(state.num_tokens - 1)[None].clone()
     utterance = stages.talker.speak(state, voice.bos_token_id, TALKER_SAMPLING.greedy(), 0)
     utterance.start(end, row)
-    add("talker_step", repeats, lambda: utterance.step(row), None, floor(model.talker.model.layers, 1))
+    add("talker_step", repeats, lambda: run_together([utterance.step(row)]), None, floor(model.talker.model.layers, 1))
 
     token2wav = stages.token2wav
     num_blocks = DEFAULT_WINDOWS.look_back + 1 + DEFAULT_WINDOWS.look_ahead

@@ -68,7 +68,7 @@ def run(
     """Render and answer one turn here and now."""
     with torch.inference_mode():
         prompt = render_turn(engine.spec, engine.tokenizer, state, parts, system, reply)
-        return [event for event in new_turn(engine, state, prompt, settings, seed).steps() if event is not None]
+        return list(new_turn(engine, state, prompt, settings, seed).alone())
 
 
 @contextmanager

@@ -72,6 +72,6 @@ def test_a_cut_reply_is_a_reply_that_was_never_longer(tiny, num_kept):
     past = PastTurn((TextPart("hello"),), tuple(ids[:num_kept]))
     prompt = afresh(tiny.engine, (past,), (TextPart("again"),))
     with torch.inference_mode():
-        events = [e for e in new_turn(tiny.engine, fresh, prompt, SETTINGS).steps() if e is not None]
+        events = list(new_turn(tiny.engine, fresh, prompt, SETTINGS).alone())
     assert after == text_ids(events)
     assert state.num_tokens == fresh.num_tokens

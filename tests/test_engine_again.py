@@ -8,6 +8,7 @@ import torch
 from app.chatml.render import PastTurn, render_past
 from app.engine.again import SpeechAgain, Spoken
 from app.engine.metrics import TurnClock
+from app.engine.stepping import alone
 from app.types.events import TurnFinished
 from app.types.prompt import Prompt
 from tests.engine_kit import SYSTEM, codes, run, text_ids, wave
@@ -27,7 +28,7 @@ def again(tiny, state, spoken, settings, seed, prompt=NOTHING):
     engine = tiny.engine
     turn = SpeechAgain(spoken, engine.stages, engine.tokenizer, state, prompt, settings, seed, 1, TurnClock(0.0))
     with torch.inference_mode():
-        return [event for event in turn.steps() if event is not None]
+        return list(turn.alone())
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_stopping_it_leaves_the_conversation_as_it_was(tiny):
     engine, spoken = tiny.engine, spoken_at(before, reply)
     turn = SpeechAgain(spoken, engine.stages, engine.tokenizer, state, Prompt(()), OTHER, 7, 1, TurnClock(0.0))
     with torch.inference_mode():
-        steps = turn.steps()
+        steps = alone(turn.steps())
         for _ in range(8):
             next(steps)
         steps.close()

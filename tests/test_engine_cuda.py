@@ -58,7 +58,7 @@ def test_a_prompt_counts_as_prefilled_when_the_gpu_has_done_it(on_gpu):
     engine, state = on_gpu.engine, on_gpu.engine.new_state()
     with torch.inference_mode():
         prompt = render_turn(engine.spec, engine.tokenizer, state, CASES["image"], SYSTEM)
-        for event in new_turn(engine, state, prompt, GREEDY).steps():
+        for event in new_turn(engine, state, prompt, GREEDY).alone():
             if isinstance(event, Prefilled):
                 assert torch.cuda.current_stream().query(), "kernels still run"
                 return

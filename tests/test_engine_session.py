@@ -9,6 +9,7 @@ import torch
 from app.chatml.cursor import Cursor
 from app.chatml.render import PastTurn, render_turn
 from app.errors import ContextFull
+from app.engine.stepping import Step, alone, run_together
 from app.types.events import TextDelta, TurnFinished, TurnInterrupted
 from app.types.turn import TALKER_SAMPLING, THINKER_SAMPLING, TextPart, TurnSettings
 from tests.engine_kit import (
@@ -79,7 +80,7 @@ def test_the_talker_behind_two_turns_gives_what_a_fresh_one_gives(tiny):
     num_steps = len(logits)
     with torch.inference_mode():
         prompt = afresh(tiny.engine, past, TURNS[2])
-        fresh = [e for e in new_turn(tiny.engine, tiny.engine.new_state(), prompt, SETTINGS).steps() if e is not None]
+        fresh = list(new_turn(tiny.engine, tiny.engine.new_state(), prompt, SETTINGS).alone())
     hook.remove()
     assert text_ids(fresh) == text_ids(appended)
     assert codes(fresh) == codes(appended)
@@ -125,14 +126,14 @@ def test_segments_of_any_size_give_the_same_logits(tiny, size):
 
 
 def test_two_sessions_stepped_in_turn_give_what_each_gives_alone(tiny):
-    alone = [run(tiny.engine, tiny.engine.new_state(), parts, SETTINGS) for parts in TURNS[:2]]
+    expected_of = [run(tiny.engine, tiny.engine.new_state(), parts, SETTINGS) for parts in TURNS[:2]]
     got: list[list] = [[], []]
     with torch.inference_mode():
         turns = []
         for parts in TURNS[:2]:
             state = tiny.engine.new_state()
             prompt = render_turn(tiny.engine.spec, tiny.engine.tokenizer, state, parts, SYSTEM)
-            turns.append(new_turn(tiny.engine, state, prompt, SETTINGS).steps())
+            turns.append(alone(new_turn(tiny.engine, state, prompt, SETTINGS).steps()))
         live = [0, 1]
         while live:
             for index in list(live):
@@ -142,7 +143,7 @@ def test_two_sessions_stepped_in_turn_give_what_each_gives_alone(tiny):
                         got[index].append(event)
                 except StopIteration:
                     live.remove(index)
-    for mine, expected in zip(got, alone):
+    for mine, expected in zip(got, expected_of):
         assert (text_ids(mine), codes(mine)) == (text_ids(expected), codes(expected))
         assert np.array_equal(wave(mine), wave(expected))
 
@@ -166,7 +167,7 @@ def test_stopped_at_any_step_the_next_turn_works_and_knows_what_was_said(tiny):
         with torch.inference_mode():
             prompt = afresh(tiny.engine, past, TURNS[2])
             fresh = new_turn(tiny.engine, tiny.engine.new_state(), prompt, SETTINGS)
-            expected = [event for event in fresh.steps() if event is not None]
+            expected = list(fresh.alone())
         assert text_ids(following) == text_ids(expected), stop_at
         assert codes(following) == codes(expected), stop_at
 
@@ -178,7 +179,10 @@ def first_reply(tiny) -> tuple[int, ...]:
 def steps(tiny, state):
     with torch.inference_mode():
         prompt = render_turn(tiny.engine.spec, tiny.engine.tokenizer, state, TURNS[1], SYSTEM)
-        yield from new_turn(tiny.engine, state, prompt, SETTINGS).steps()
+        for item in new_turn(tiny.engine, state, prompt, SETTINGS).steps():
+            if isinstance(item, Step):
+                run_together([item])
+            yield item
 
 
 def stop(tiny, state, stop_at):
@@ -187,10 +191,13 @@ def stop(tiny, state, stop_at):
         prompt = render_turn(tiny.engine.spec, tiny.engine.tokenizer, state, TURNS[1], SYSTEM)
         turn = new_turn(tiny.engine, state, prompt, SETTINGS)
         running, events = turn.steps(), []
-        for _ in range(stop_at):
-            event = next(running, None)
-            if event is not None and not isinstance(event, TurnFinished):
-                events.append(event)
+        for index in range(stop_at):
+            item = next(running, None)
+            if isinstance(item, Step):
+                if index < stop_at - 1:  # else stopped before it is done
+                    run_together([item])
+            elif item is not None and not isinstance(item, TurnFinished):
+                events.append(item)
         running.close()
         events += turn.interrupted()
     return turn, events
@@ -206,7 +213,7 @@ def test_a_given_reply_is_spoken_as_if_it_had_been_sampled(tiny):
     reply = tuple(text_ids(sampled))[:-1]
     with torch.inference_mode():
         given_turn = new_turn(tiny.engine, given_state, replace(prompt, reply_ids=reply), settings)
-        given = [event for event in given_turn.steps() if event is not None]
+        given = list(given_turn.alone())
     assert tuple(text_ids(given)) == reply
     assert codes(given) == codes(sampled)
     assert given_state.ids == sampled_state.ids

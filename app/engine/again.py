@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.engine.state import Mark
+from app.engine.stepping import Step
 from app.engine.turn import Turn
 from app.types.events import Event, TurnFinished, TurnInterrupted, TurnStarted
 
@@ -36,7 +37,7 @@ class SpeechAgain(Turn):
         self._spoken_at = spoken
         self._is_written = not self._prompt.segments
 
-    def steps(self) -> Iterator[Event | None]:
+    def steps(self) -> Iterator[Event | Step | None]:
         assert self._voice is not None, "a checkpoint without a Talker"
         yield TurnStarted(*self._stamp(), voice=self._voice.name, seed=self._seed)
         if not self._is_written:

@@ -5,6 +5,8 @@ query, key and value are one product, gate and up another, a new token is writte
 cache, and its query heads meet the key heads that they share without repeating these.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -78,6 +80,30 @@ class Decoder:
             heard = self._attended(turned[:, : self._num_heads], keys[:, :end], values[:, :end], mask)
             hidden = layer.after(hidden, heard)
         cache.length = end
+        return _normed(hidden, self._norm)
+
+    def step(self, caches: Sequence[KVCache], embeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """One token for each of several caches: `embeds` `[n, hidden]`, `positions` `[3, n]` -> `[n, hidden]`, normed.
+        All products are taken together; each token looks into its own cache."""
+        if len(caches) == 1:
+            return self.forward(caches[0], embeds, positions)
+        ends = [cache.length + 1 for cache in caches]
+        tables = [cache.room(end, embeds, self._shape) for cache, end in zip(caches, ends)]
+        cos, sin = self._rotary(positions, embeds)
+        hidden = embeds
+        for index, layer in enumerate(self.layers):
+            qkv = layer.qkv(hidden).view(len(caches), -1, self._shape[2])
+            turned = _turned(qkv[:, : -self._shape[1]], cos, sin)
+            heard = []
+            for row, (table, end) in enumerate(zip(tables, ends)):
+                keys, values = table[index]
+                keys[:, end - 1] = turned[row, self._num_heads :]
+                values[:, end - 1] = qkv[row, -self._shape[1] :]
+                query = turned[row : row + 1, : self._num_heads]
+                heard.append(self._attended(query, keys[:, :end], values[:, :end], None))
+            hidden = layer.after(hidden, torch.cat(heard))
+        for cache, end in zip(caches, ends):
+            cache.length = end
         return _normed(hidden, self._norm)
 
     def _attended(

@@ -17,6 +17,7 @@ from app.engine.feed import Feed
 from app.engine.metrics import TurnClock
 from app.engine.spec import ModelSpec
 from app.engine.state import EngineState, Mark
+from app.engine.stepping import Step, run_together
 from app.engine.turn import Stages, Turn
 from app.errors import DemoError
 from app.types.events import TERMINAL, Event, TurnFailed, TurnQueued
@@ -40,7 +41,8 @@ class TurnHandle:
         self._number = number
         self._clock = clock
         self._turn: Turn | None = None
-        self._steps: Iterator[Event | None] | None = None
+        self._steps: Iterator[Event | Step | None] | None = None
+        self._asked: Step | None = None
         self._num_ahead = -1
         self._feed = feed
         self._stop = threading.Event()
@@ -75,11 +77,19 @@ class TurnHandle:
     def wants_stop(self) -> bool:
         return self._stop.is_set()
 
-    def advance(self) -> None:
-        """One unit of work; `is_over` when the turn has ended, in whichever way."""
+    def advance(self) -> Step | None:
+        """One unit of work; `is_over` when the turn has ended, in whichever way. A step is a unit that is still to be
+        done, by itself or together with others': then comes `resume`."""
+        self._guarded(self._advance)
+        return self._asked
+
+    def resume(self) -> None:
+        self._guarded(self._go_on)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
             with door(f"turn {self._number}"):
-                self._advance()
+                work()
         except DemoError as error:
             self._abandon(error)
 
@@ -90,17 +100,25 @@ class TurnHandle:
             self._turn = self._make()
             self._steps = self._turn.steps()
         if self._stop.is_set():
+            self._asked = None
             self._steps.close()
             self.was_taken_back = self._is_begun_too_early
             for event in self._turn.taken_back() if self.was_taken_back else self._turn.interrupted():
                 self._emit(event)
-            return
-        event = next(self._steps)
-        if event is not None:
-            self._emit(event)
+        elif self._asked is None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """To the next thing that the turn yields. A step that comes right behind another waits for the next round, since
+        only there a turn may be stopped."""
+        item = next(self._steps)
+        self._asked = item if isinstance(item, Step) else None
+        if item is not None and self._asked is None:
+            self._emit(item)
 
     def _abandon(self, error: DemoError) -> None:
         """Whatever a step throws ends this turn and no other."""
+        self._asked = None
         if self._turn is not None:
             self._steps.close()
             self._turn.abandon()
@@ -261,8 +279,12 @@ class Engine:
                     feeds = self._busy_feeds()
                 for handle in stopped:
                     handle.stop()
-                for worker in (*running, *feeds):
-                    worker.advance()
+                for feed in feeds:
+                    feed.advance()
+                asking = [(handle, step) for handle in running if (step := handle.advance()) is not None]
+                run_together(step for _, step in asking)
+                for handle, _ in asking:
+                    handle.resume()
                 running = [handle for handle in running if not handle.is_over]
                 with self._changed:
                     self._feeds = [feed for feed in self._feeds if not feed.is_over]

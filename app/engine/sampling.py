@@ -48,7 +48,11 @@ class TokenSampler:
                 self._processors.append(TopPLogitsWarper(sampling.top_p))
 
     def pick(self, logits: torch.Tensor) -> int:
-        """`logits` `[1, vocabulary]` -> the next id. The only place of a step that waits for the device."""
+        """`logits` `[1, vocabulary]` -> the next id. Waits for the device."""
+        return int(self.draw(logits))
+
+    def draw(self, logits: torch.Tensor) -> torch.Tensor:
+        """The same as a tensor `[1, 1]`, for which nothing waits."""
         scores = self._processors(self._seen, logits.float())
         if self._do_sample:
             chosen = torch.multinomial(scores.softmax(-1), 1, generator=self._generator)
@@ -56,4 +60,4 @@ class TokenSampler:
             chosen = scores.argmax(-1, keepdim=True)
         if self._penalises:
             self._seen = torch.cat([self._seen, chosen], dim=1)
-        return int(chosen)
+        return chosen

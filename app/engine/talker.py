@@ -4,6 +4,7 @@ import torch
 from transformers import Qwen2_5OmniTalkerForConditionalGeneration as TalkerModel
 
 from app.engine.decoder import Decoder
+from app.engine.decoding import DecodeRunner, DecodeStep
 from app.engine.sampling import TokenSampler
 from app.engine.state import EngineState, Mark
 from app.engine.thinker import Thinker
@@ -17,10 +18,11 @@ class Talker:
         self.model = model
         self._thinker = thinker
         self.decoder = Decoder(model.model)
+        self._runner = DecodeRunner(self.decoder, model.codec_head, model.thinker_to_talker_proj)
         self.end_ids = frozenset({model.codec_pad_token, model.codec_eos_token})
 
     def speak(self, state: EngineState, bos_token_id: int, sampling: Sampling, seed: int) -> "Utterance":
-        return Utterance(self.model, self.decoder, self._thinker, state, bos_token_id, sampling, seed)
+        return Utterance(self.model, self.decoder, self._runner, self._thinker, state, bos_token_id, sampling, seed)
 
 
 class Utterance:
@@ -34,6 +36,7 @@ class Utterance:
         self,
         model: TalkerModel,
         decoder: Decoder,
+        runner: DecodeRunner,
         thinker: Thinker,
         state: EngineState,
         bos_token_id: int,
@@ -42,6 +45,7 @@ class Utterance:
     ) -> None:
         self._model = model
         self._decoder = decoder
+        self._runner = runner
         self._thinker = thinker
         self._state = state
         self._bos_token_id = bos_token_id
@@ -69,27 +73,38 @@ class Utterance:
         placed = state.positions.since(state.talker_length)[:num_unread]
         positions = torch.cat([placed, _line(prompt_end.next_position, 2)])
         self._next_position = max(prompt_end.top_position, prompt_end.next_position + 2)
-        code = self._forward(embeds, positions)
+        projected = self._model.thinker_to_talker_proj(embeds)
+        hidden = self._decoder.forward(state.talker_cache, projected[0], positions.T)
+        self._code = self._sampler.pick(self._model.codec_head(hidden[-1:]))
         state.talker_length = prompt_end.num_tokens
-        return code
+        return self._code
 
-    def step(self, reply_state: torch.Tensor) -> int:
-        """`reply_state` `[1, 1, thinker_hidden]` of the next reply token -> the next code."""
-        code = torch.tensor([[self._code]], device=self._thinker.device)
-        embeds = self._model.get_input_embeddings()(code) + reply_state
-        positions = _line(self._next_position, 1)
-        self._next_position += 1
-        return self._forward(embeds, positions)
+    def step(self, reply_state: torch.Tensor) -> "TalkerStep":
+        """`reply_state` `[1, 1, thinker_hidden]` of the next reply token; its `next_id` is the next code."""
+        code = torch.tensor([self._code], device=self._thinker.device)
+        embeds = self._model.get_input_embeddings()(code) + reply_state[0]
+        positions = _line(self._next_position, 1).T
+        return TalkerStep(self._runner, self, self._state.talker_cache, embeds, positions, self._sampler)
 
-    def step_after_text(self, is_first: bool) -> int:
+    def step_after_text(self, is_first: bool) -> "TalkerStep":
         """A code for which no reply token is left: the end of text is told once, then padding."""
         return self.step(self._text_end if is_first else self._text_pad)
 
-    def _forward(self, embeds: torch.Tensor, positions: torch.Tensor) -> int:
-        projected = self._model.thinker_to_talker_proj(embeds)
-        hidden = self._decoder.forward(self._state.talker_cache, projected[0], positions.T)
-        self._code = self._sampler.pick(self._model.codec_head(hidden[-1:]))
-        return self._code
+    def found(self, code: int) -> None:
+        self._code = code
+        self._next_position += 1
+
+
+class TalkerStep(DecodeStep):
+    """Appends the code before and samples the next."""
+
+    def __init__(self, runner: DecodeRunner, utterance: Utterance, *args) -> None:
+        super().__init__(runner, *args)
+        self._utterance = utterance
+
+    def found(self, hidden: torch.Tensor, next_id: int) -> None:
+        super().found(hidden, next_id)
+        self._utterance.found(next_id)
 
 
 def _line(start: int, length: int) -> torch.Tensor:

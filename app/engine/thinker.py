@@ -6,6 +6,8 @@ import torch
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration as ThinkerModel
 
 from app.engine.decoder import Decoder
+from app.engine.decoding import DecodeRunner, DecodeStep
+from app.engine.sampling import TokenSampler
 from app.engine.state import EngineState
 from app.types.prompt import Feature, MelBlock, Segment, VisionBlock
 
@@ -20,6 +22,7 @@ class Thinker:
         self.model = model
         self._embed = model.get_input_embeddings()
         self.decoder = Decoder(model.model)
+        self._runner = DecodeRunner(self.decoder, model.lm_head)
         config = model.config
         self._media_ids = torch.tensor(
             [config.audio_token_id, config.image_token_id, config.video_token_id], device=model.device
@@ -31,7 +34,10 @@ class Thinker:
 
     def embed_token(self, token_id: int) -> torch.Tensor:
         """`[1, 1, hidden]`"""
-        return self._embed(torch.tensor([[token_id]], device=self.device))
+        return self._embed(self._ids(token_id))[None]
+
+    def _ids(self, token_id: int) -> torch.Tensor:
+        return torch.tensor([token_id], device=self.device)
 
     def wait(self) -> None:
         """Until the device has done what it was given: else the time of one stage would count for the next."""
@@ -71,12 +77,9 @@ class Thinker:
             spoken[torch.isin(ids, self._media_ids)] = 0
         return self._forward(state, segment.token_ids.tolist(), segment.positions, embeds, spoken)
 
-    def step(self, state: EngineState, token_id: int) -> torch.Tensor:
-        """Append one generated token at the highest position. Returns its hidden state `[1, 1, hidden]`."""
-        ids = torch.tensor([token_id], device=self.device)
-        embeds = self._embed(ids)
-        positions = torch.full((3, 1), state.top_position)
-        return self._forward(state, [token_id], positions, embeds, embeds)
+    def step(self, state: EngineState, token_id: int, sampler: TokenSampler) -> "ThinkerStep":
+        """Append one generated token at the highest position and sample the next."""
+        return ThinkerStep(self._runner, state, token_id, self._embed(self._ids(token_id)), sampler)
 
     def append_reply(self, state: EngineState, token_ids: tuple[int, ...]) -> None:
         """Append a given reply in one pass, as if it had been decoded step by step."""
@@ -101,6 +104,21 @@ class Thinker:
         # What the Talker reads: the layer-0 input plus the last hidden state behind the final norm.
         state.append(ids, positions, spoken + hidden)
         return hidden[None, -1:]
+
+
+class ThinkerStep(DecodeStep):
+    """The token is the session's when it is run, and what is sampled is pending."""
+
+    def __init__(
+        self, runner: DecodeRunner, state: EngineState, token_id: int, embeds: torch.Tensor, sampler: TokenSampler
+    ) -> None:
+        super().__init__(runner, state.thinker_cache, embeds, torch.full((3, 1), state.top_position), sampler)
+        self._state, self._token_id = state, token_id
+
+    def found(self, hidden: torch.Tensor, next_id: int) -> None:
+        super().found(hidden, next_id)
+        self._state.append([self._token_id], self.positions, self.embeds + hidden)
+        self._state.pending_ids = (next_id,)
 
 
 _KINDS = (

@@ -12,6 +12,7 @@ from app.engine.flow import Voice
 from app.engine.metrics import TurnClock, TurnTally
 from app.engine.sampling import TokenSampler
 from app.engine.state import EngineState, Mark
+from app.engine.stepping import Step, alone
 from app.engine.talker import Talker
 from app.engine.thinker import Thinker
 from app.engine.token2wav import SpeechStream, Token2Wav, Windows
@@ -49,7 +50,8 @@ class Stages:
 
 
 class Turn:
-    """Answers one prompt. `steps` yields events, and None between units of work where a turn may be stopped.
+    """Answers one prompt. `steps` yields events, None between units of work where a turn may be stopped, and such units
+    as may be done together with those of other turns: it goes on when they are done, and before it may be stopped.
 
     At every yield the session's state is consistent: after `steps` was closed, `interrupted` or `abandon` settles it.
     """
@@ -84,14 +86,18 @@ class Turn:
         if settings.speak and stages.talker is not None:
             self._voice = stages.voices[settings.voice or next(iter(stages.voices))]
 
-    def steps(self) -> Iterator[Event | None]:
+    def alone(self) -> Iterator[Event]:
+        """The whole turn, here and now."""
+        return (event for event in alone(self.steps()) if event is not None)
+
+    def steps(self) -> Iterator[Event | Step | None]:
         yield TurnStarted(*self._stamp(), voice=self._voice.name if self._voice else "", seed=self._seed)
         hidden = yield from self._prefill()
         prompt_end = self._state.mark()
         given = self._prompt.reply_ids
         reply = self._sampled_reply(hidden) if given is None else self._given_reply(given)
         if self._voice is None:
-            yield from (None if isinstance(item, torch.Tensor) else item for item in reply)
+            yield from (item for item in reply if not isinstance(item, torch.Tensor))
         else:
             yield from self._spoken(reply, self._voice, prompt_end)
         rest = self._text.finish()
@@ -171,7 +177,7 @@ class Turn:
         for row in self._state.states.since(start).clone():
             yield row[None, None]
 
-    def _sampled_reply(self, hidden: torch.Tensor) -> Iterator[Event | torch.Tensor]:
+    def _sampled_reply(self, hidden: torch.Tensor) -> Iterator[Event | Step | torch.Tensor]:
         """Decode step by step. A token's state `[1, 1, hidden]` comes out of the forward that samples the next token,
         so it follows that token's event."""
         thinker, state = self._stages.thinker, self._state
@@ -181,10 +187,9 @@ class Turn:
         state.pending_ids = (token_id,)
         yield self._text_delta((token_id,))
         while not self._is_last(token_id):
-            with self._clock.stage("thinker"):
-                hidden = thinker.step(state, token_id)
-                token_id = sampler.pick(thinker.logits(hidden))
-            state.pending_ids = (token_id,)
+            step = thinker.step(state, token_id, sampler)
+            yield from step.done(self._clock, "thinker")
+            token_id = step.next_id
             yield self._text_delta((token_id,))
             yield state.states.since(state.num_tokens - 1)[None]
 
@@ -195,7 +200,9 @@ class Turn:
             self._tally.text_end = "length"
         return bool(self._tally.text_end)
 
-    def _spoken(self, reply: Iterator[Event | torch.Tensor], voice: Voice, prompt_end: Mark) -> Iterator[Event | None]:
+    def _spoken(
+        self, reply: Iterator[Event | Step | torch.Tensor], voice: Voice, prompt_end: Mark
+    ) -> Iterator[Event | Step | None]:
         """Speak a reply while it is written: one code per token state, then alone until the Talker ends."""
         sampling = self._settings.talker
         utterance = self._stages.talker.speak(self._state, voice.bos_token_id, sampling, self._seed)
@@ -206,11 +213,13 @@ class Turn:
             if not isinstance(item, torch.Tensor):
                 yield item
             elif not self._tally.speech_end:
-                with self._clock.stage("talker"):
-                    if self._tally.num_codec_frames == 0:
+                if self._tally.num_codec_frames == 0:
+                    with self._clock.stage("talker"):
                         code = utterance.start(prompt_end, item)
-                    else:
-                        code = utterance.step(item)
+                else:
+                    step = utterance.step(item)
+                    yield from step.done(self._clock, "talker")
+                    code = step.next_id
                 yield from self._codec(code, speech)
         if self._tally.num_codec_frames == 0:
             return  # nothing to say: the reply was empty, or one token that was never run
@@ -220,10 +229,10 @@ class Turn:
             if self._tally.num_codec_frames >= bound:
                 self._tally.speech_end = "bound"
                 break
-            with self._clock.stage("talker"):
-                code = utterance.step_after_text(is_first)
+            step = utterance.step_after_text(is_first)
+            yield from step.done(self._clock, "talker")
             is_first = False
-            yield from self._codec(code, speech)
+            yield from self._codec(step.next_id, speech)
         yield from self._sound(speech.finish())
 
     def _codec(self, code: int, speech: SpeechStream) -> Iterator[Event | None]:

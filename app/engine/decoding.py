@@ -1,0 +1,61 @@
+"""One token more for each of several conversations: through the decoder, to logits, to the next id."""
+
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import nn
+
+from app.engine.decoder import Decoder, KVCache
+from app.engine.sampling import TokenSampler
+from app.engine.stepping import Step
+
+
+class DecodeStep(Step):
+    """Appends one token and samples the next.
+
+    Asked: `embeds` `[1, hidden]`, `positions` int64 `[3, 1]` on the CPU. Found: `hidden` `[1, hidden]`, `next_id`.
+    """
+
+    def __init__(
+        self,
+        runner: "DecodeRunner",
+        cache: KVCache,
+        embeds: torch.Tensor,
+        positions: torch.Tensor,
+        sampler: TokenSampler,
+    ) -> None:
+        super().__init__(runner)
+        self.cache, self.embeds, self.positions, self.sampler = cache, embeds, positions, sampler
+        self.hidden: torch.Tensor | None = None
+        self.next_id = -1
+
+    def found(self, hidden: torch.Tensor, next_id: int) -> None:
+        """What else belongs to the token; the cache has it already."""
+        self.hidden, self.next_id = hidden, next_id
+
+
+class DecodeRunner:
+    """One stage's decoder and head. `entry`: what its input goes through first."""
+
+    def __init__(self, decoder: Decoder, head: nn.Module, entry: nn.Module | None = None) -> None:
+        self._decoder, self._head, self._entry = decoder, head, entry
+
+    def key(self, step: DecodeStep) -> Hashable:
+        return ()
+
+    def run(self, steps: Sequence[DecodeStep]) -> None:
+        caches = [step.cache for step in steps]
+        lengths = [cache.length for cache in caches]
+        embeds, positions = torch.cat([step.embeds for step in steps]), torch.cat([step.positions for step in steps], 1)
+        try:
+            hidden = self._decoder.step(caches, embeds if self._entry is None else self._entry(embeds), positions)
+            logits = self._head(hidden)
+        except BaseException:
+            for cache, length in zip(caches, lengths):
+                cache.crop(length)
+            raise
+        drawn = [step.sampler.draw(logits[row : row + 1]) for row, step in enumerate(steps)]
+        # The only place of a step that waits for the device.
+        next_ids = torch.cat(drawn).flatten().tolist()
+        for row, step in enumerate(steps):
+            step.found(hidden[row : row + 1], next_ids[row])
