@@ -8,8 +8,8 @@ import torch
 
 from app.chatml.cursor import Cursor
 from app.chatml.render import PastTurn, render_turn
-from app.errors import ContextFull
 from app.engine.stepping import Step, alone, run_together
+from app.errors import ContextFull
 from app.types.events import TextDelta, TurnFinished, TurnInterrupted
 from app.types.turn import TALKER_SAMPLING, THINKER_SAMPLING, TextPart, TurnSettings
 from tests.engine_kit import (

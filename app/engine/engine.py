@@ -109,7 +109,7 @@ class TurnHandle:
             self._go_on()
 
     def _go_on(self) -> None:
-        """To the next thing that the turn yields. A step that comes right behind another waits for the next round, since
+        """To the next thing that the turn yields. A step that comes right behind another waits for the next round:
         only there a turn may be stopped."""
         item = next(self._steps)
         self._asked = item if isinstance(item, Step) else None
