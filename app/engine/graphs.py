@@ -1,0 +1,44 @@
+"""Work on fixed tensors that is recorded once and replayed: on CUDA as a graph, which spares its launches one by one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+# Before recording, libraries choose their kernels and get their workspaces.
+_NUM_REHEARSALS = 3
+
+
+def new_pool(device: torch.device) -> Any:
+    """Memory for what is made within graphs that are never replayed at the same time."""
+    return torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+
+
+class Recorded:
+    """`work` reads and writes tensors that stay where they are; done twice it must give the same. What it makes for
+    itself is gone after it. Elsewhere than on CUDA it is simply done."""
+
+    def __init__(self, work: Callable[[], None], device: torch.device, pool: Any = None) -> None:
+        self._work, self._device, self._pool = work, device, pool
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> None:
+        if self._device.type != "cuda":
+            self._work()
+            return
+        if self._graph is None:
+            self._graph = self._record()
+        self._graph.replay()
+
+    def _record(self) -> torch.cuda.CUDAGraph:
+        here, aside = torch.cuda.current_stream(self._device), torch.cuda.Stream(self._device)
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):
+            for _ in range(_NUM_REHEARSALS):
+                self._work()
+        here.wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads may ask the device for its free memory meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            self._work()
+        return graph
