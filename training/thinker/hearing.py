@@ -122,7 +122,8 @@ def make_speller(thinker: Thinker, encode: TextEncoder, banks: Sequence[Bank]) -
 
 
 def open_bank(workspace: Workspace, split: str) -> Bank:
-    return Bank(workspace.stage("voices_in"), split)
+    """Training hears the strangers, too, where clips of theirs were recorded for it (`add_stranger_shard`)."""
+    return Bank(workspace.stage("voices_in"), split, *(("stranger_train",) if split == "train" else ()))
 
 
 def run(workspace: Workspace) -> None:

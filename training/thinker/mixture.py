@@ -37,7 +37,10 @@ MAX_ABOUT = 6
 # Of the conversations about pictures, those about two at once.
 TWO_SHARE = 0.25
 # Factors on the shares of kinds that need more practice: to find, count and compare what is named.
-PRACTICE = {"exists": 2.5, "count_kind": 2.5, "where": 1.5, "number": 1.5, "blink": 2.5, "jump": 2.0}
+PRACTICE = {"exists": 3.5, "count_kind": 3.5, "where": 1.5, "number": 1.5, "colour": 1.5, "blink": 2.5, "jump": 2.0}
+# Single words that must be heard without help by their neighbours, and the share of asides in a dialogue that they are.
+_SINGLE_WORDS = ("letters", "repeat", "edge_word", "spell")
+SINGLE_WORDS_SHARE = 0.35
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,7 @@ class Mixture:
         self._is_disturbed = is_disturbed
         self._pool = Pool(bank.exchanges)
         self._sighted = [item for item in self._pool.plain if item.skill not in _BLIND_SKILLS]
+        self._single_words = [item for item in self._pool.plain if item.skill in _SINGLE_WORDS] or self._pool.plain
         self._sighted_skills = [skill for skill in SKILLS if skill not in _BLIND_SKILLS]
 
     def conversation(self, turns: Sequence[Turn]) -> Conversation:
@@ -87,7 +91,8 @@ class Mixture:
         voice_share = 1.0 if generator.random() < 0.75 else 0.6
         exchanges = dialogue(generator, self._split, spoken=True, pool=self._pool)
         for _ in range(generator.randint(0, max(0, MAX_SPOKEN - len(exchanges)))):
-            exchanges.append(generator.choice(self._pool.plain))
+            is_single = generator.random() < SINGLE_WORDS_SHARE
+            exchanges.append(generator.choice(self._single_words if is_single else self._pool.plain))
         return [self.turn(item, voice_share) for item in exchanges]
 
     def picture(self, grid: Grid, camera: bool | None = None, voice_share: float = 0.4) -> list[Turn]:

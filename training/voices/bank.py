@@ -29,12 +29,13 @@ class Recorded:
 
 
 class Bank:
-    """The clips of a split, all its shards in order; the features stay on disk until a clip is asked for.
+    """The clips of a split, all its shards in order, and of others that there may be; the features stay on disk until a
+    clip is asked for.
 
     Raises FileNotFoundError where the split has no shard.
     """
 
-    def __init__(self, folder: Path, split: str) -> None:
+    def __init__(self, folder: Path, split: str, *others: str) -> None:
         self.exchanges: list[Exchange] = []
         # Full names as in `training.voices.synthesizers`: "espeak/en-us+f3".
         self.voice: list[str] = []
@@ -43,7 +44,10 @@ class Bank:
         # Clips that say the same text.
         self.by_text: dict[str, list[int]] = {}
         self._place: list[tuple[np.memmap, int]] = []
-        for mel_file, list_file in shards(folder, split):
+        first = shards(folder, split)
+        if not first:
+            raise FileNotFoundError(f"{folder} has no {split} clips: run the stage 'voices_in' first")
+        for mel_file, list_file in first + [shard for other in others for shard in shards(folder, other)]:
             features = np.memmap(mel_file, np.float16, "r").reshape(-1, NUM_MEL_BINS)
             content = json.loads(list_file.read_text())
             exchanges = [Exchange(**fields) for fields in content["exchanges"]]
@@ -56,8 +60,6 @@ class Bank:
                 self.num_frames.append(num_frames)
                 self._place.append((features, start))
                 start += num_frames
-        if not self.exchanges:
-            raise FileNotFoundError(f"{folder} has no {split} clips: run the stage 'voices_in' first")
 
     def __len__(self) -> int:
         return len(self.exchanges)
