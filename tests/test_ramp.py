@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from app.engine.ramp import DELIVERY_S, MARGIN, MAX_HOLD_S, SIZES, TYPICAL_S, Blocks, Pace, Ramp
+from app.engine.ramp import DELIVERY_S, MARGIN, MAX_HOLD_S, SIZES, TYPICAL_S, Blocks, Pace, Paces, Ramp
 
 BLOCKS = Blocks()
 FIRST = (1 + BLOCKS.look_ahead) * BLOCKS.codes
@@ -40,9 +40,9 @@ class Machine:
         work_s = self.window_s + (BLOCKS.look_back + most + BLOCKS.look_ahead) * self.block_s
         return (work_s + most * BLOCKS.codes * self.code_s) / (most * BLOCKS.seconds)
 
-    def speak(self, seconds: float) -> "Spoken":
+    def speak(self, seconds: float, is_fixed: bool = False) -> "Spoken":
         """One utterance as a speech stream makes it."""
-        ramp, start = Ramp(BLOCKS, self.pace, lambda: self.now), self.now
+        ramp, start = Ramp(BLOCKS, self.pace, lambda: self.now, is_fixed), self.now
         packets, chunks, made, hold_s = [], [], 0, 0.0
         num_codes = round(seconds / BLOCKS.seconds * BLOCKS.codes)
 
@@ -156,6 +156,17 @@ def test_without_a_measurement_the_published_ramp_is_used():
     assert machine.speak(5.0).chunks == machine.speak(5.0).chunks == spoken.chunks
 
 
+def test_fixed_chunks_are_the_published_ones_and_are_held_too():
+    num_held = 0
+    for machine in machines(0.1):
+        spoken = machine.warmed_up().speak(TYPICAL_S, is_fixed=True)
+        assert spoken.chunks[:6] == [1, 1, 2, 3, 3, 3]
+        if spoken.hold_s < MAX_HOLD_S:
+            assert spoken.gap_s(random.Random(machine.seed)) == 0.0, (machine, spoken)
+            num_held += spoken.hold_s > 0
+    assert num_held > 10, num_held
+
+
 @pytest.mark.parametrize("block_s", [0.045, 0.06, 0.08])
 def test_a_hold_is_no_longer_than_it_must_be(block_s: float):
     """Without its last fifth and what prudence adds, there would be a gap on a machine that is as slow as prudence has
@@ -202,3 +213,21 @@ def test_the_first_window_of_a_length_is_forgotten_as_soon_as_there_is_a_second(
     assert pace.knows(4) and pace.window_s(4) == 0.1
     pace.note_window(4, 0.2)
     assert 0.1 < pace.window_s(4) < 0.2
+
+
+def test_a_turn_with_other_solver_points_is_expected_to_take_no_less_than_it_will():
+    paces = Paces()
+    paces.of(72).note_window(4, 0.4)
+    paces.settle()
+    assert paces.of(72).is_settled and paces.of(72).window_s(4) == 0.4
+    assert paces.of(16).is_settled and paces.of(16).window_s(4) == 0.4
+    assert paces.of(144).window_s(4) == pytest.approx(0.8)
+    paces.of(16).note_window(4, 0.1)
+    assert (paces.of(16).window_s(4), paces.of(72).window_s(4)) == (0.1, 0.4)
+    assert paces.of(8).window_s(4) == 0.1
+
+
+def test_nothing_is_followed_before_anything_was_measured():
+    paces = Paces()
+    paces.settle()
+    assert not paces.of(72).is_settled

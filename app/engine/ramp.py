@@ -46,6 +46,9 @@ class Blocks:
     codes: int = 12
     seconds: float = 0.24
 
+    def published_chunk(self, window: int) -> int:
+        return self.published[min(window, len(self.published) - 1)]
+
     def in_window(self, num_made: int, chunk: int) -> int:
         """Blocks that a window runs which makes `chunk` of them final behind `num_made`."""
         return min(num_made, self.look_back) + chunk + self.look_ahead
@@ -66,6 +69,13 @@ class Pace:
     def settle(self) -> None:
         """From now on chunks follow what was measured, if anything was."""
         self.is_settled = bool(self._window_s)
+
+    def scaled(self, factor: float) -> "Pace":
+        """A new one that expects windows to take so much longer."""
+        pace = Pace()
+        pace.code_s = self.code_s
+        pace._window_s = {length: factor * seconds for length, seconds in self._window_s.items()}
+        return pace
 
     def knows(self, num_blocks: int) -> bool:
         """Whether windows of this length were measured when they did not pay for tables and kernels any more."""
@@ -95,6 +105,31 @@ class Pace:
         self.code_s = each if self.code_s is None else _mixed(self.code_s, each)
 
 
+class Paces:
+    """A `Pace` for each number of evaluations of the DiT that a window takes, which the settings of a turn decide."""
+
+    def __init__(self) -> None:
+        self._is_settled = False
+        self._paces: dict[int, Pace] = {}
+
+    def of(self, num_evaluations: int) -> Pace:
+        """What was measured; for a new number what the next larger one takes, else as much more as it is more."""
+        if num_evaluations not in self._paces:
+            larger = min((known for known in self._paces if known > num_evaluations), default=None)
+            known = larger or max(self._paces, default=None)
+            pace = Pace() if known is None else self._paces[known].scaled(max(1.0, num_evaluations / known))
+            if self._is_settled:
+                pace.settle()
+            self._paces[num_evaluations] = pace
+        return self._paces[num_evaluations]
+
+    def settle(self) -> None:
+        """From now on chunks follow what was measured, and what will be."""
+        self._is_settled = True
+        for pace in self._paces.values():
+            pace.settle()
+
+
 def _mixed(kept: float, new: float, share: float = _SHARE) -> float:
     return kept + share * (new - kept)
 
@@ -102,14 +137,22 @@ def _mixed(kept: float, new: float, share: float = _SHARE) -> float:
 class Ramp:
     """One utterance's chunks. Is told of every code and window (`code`, `begin`, `done`) and asked when to run one.
 
-    Without a settled pace the chunks are the published ones, and nothing is held.
+    `is_fixed`: the chunks are the published ones, so that all is as it was the last time, to the bit, and only the hold
+    follows the pace. Without a settled pace the chunks are the published ones, too, and nothing is held.
     """
 
-    def __init__(self, blocks: Blocks, pace: Pace | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        blocks: Blocks,
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        is_fixed: bool = False,
+    ) -> None:
         self._blocks = blocks
         self._pace = pace or Pace()
         self._clock = clock
         self._is_steered = self._pace.is_settled
+        self._is_fixed = is_fixed or not self._is_steered
         self._is_writing = True
         self._writing_code_s: float | None = None
         self._num_codes = 0
@@ -135,8 +178,8 @@ class Ramp:
     def is_due(self, num_blocks: int) -> bool:
         """Whether a window should run that makes all of `num_blocks` final, for which all codes are there; asked block
         by block. If not, more will be waited for."""
-        if not self._is_steered:
-            return num_blocks >= self._blocks.published[min(self._num_windows, len(self._blocks.published) - 1)]
+        if self._is_fixed:
+            return num_blocks >= self._blocks.published_chunk(self._num_windows)
         if self._dry_at is None or num_blocks >= SIZES[-1]:
             return True
         if num_blocks not in SIZES:
@@ -250,9 +293,10 @@ class Ramp:
         is as slow as prudence has it. `lead_s`: what is left to play when the packet behind `num_made` blocks comes."""
         blocks = self._blocks
         num_codes = max(self._num_codes, (num_made + blocks.look_ahead) * blocks.codes)
+        window = self._num_windows
         while num_made * blocks.seconds < until_s:
             found = None
-            for chunk in SIZES:
+            for chunk in (blocks.published_chunk(window),) if self._is_fixed else SIZES:
                 last = max(num_codes, (num_made + chunk + blocks.look_ahead) * blocks.codes)
                 work_s = self._codes_s(num_codes, last, TYPICAL_TEXT_CODES) + self._window_s(num_made, chunk)
                 if work_s * MARGIN + DELIVERY_S > lead_s:
@@ -261,6 +305,6 @@ class Ramp:
             if found is None:
                 return False
             chunk, num_codes, work_s = found
-            num_made += chunk
+            num_made, window = num_made + chunk, window + 1
             lead_s += chunk * blocks.seconds - work_s
         return True
