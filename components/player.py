@@ -7,7 +7,8 @@ halt()` (the same, and gives the reply's last report: what was heard of it, to t
 `record(on)` and `await recorded()`. Every change of state is an `omniplayer` event on `window`.
 
 On the wire every value is one JSON object: `{"generation", "seq", "start", "rate", "pcm"}` with 16-bit PCM in base64,
-`seq` without holes and `start` in samples, so that the browser notices what is lost, repeated or late.
+`seq` without holes and `start` in samples, so that the browser notices what is lost, repeated or late. With the first
+samples may come `hold_s`: they wait so long in the browser before they are heard.
 """
 
 import base64
@@ -88,13 +89,12 @@ class PlaybackReport:
 class PlayerFeed:
     """Turns the audio chunks of one running turn into values of the player component; owns what is not yet taken.
 
-    `generation` must grow with every turn of the page: a newer one silences and replaces the older. `hold_s` delays the
-    first sound, for engines that cannot keep ahead of their own speech.
+    `generation` must grow with every turn of the page: a newer one silences and replaces the older.
     """
 
-    def __init__(self, generation: int, hold_s: float = 0.0) -> None:
+    def __init__(self, generation: int) -> None:
         self._generation = generation
-        self._hold_s = hold_s
+        self._hold_s = 0.0
         self._seq = 0
         self._sample_rate = 0
         self._num_pushed = 0
@@ -112,6 +112,8 @@ class PlayerFeed:
     def push(self, chunk: AudioChunk) -> None:
         assert chunk.start_sample == self._num_pushed, f"chunk at {chunk.start_sample}, expected {self._num_pushed}"
         assert self._sample_rate in (0, chunk.sample_rate), f"{chunk.sample_rate} Hz after {self._sample_rate} Hz"
+        if self._num_pushed == 0:
+            self._hold_s = chunk.hold_s
         self._sample_rate = chunk.sample_rate
         self._num_pushed += len(chunk.samples)
         self._waiting.append(chunk.samples)
@@ -134,7 +136,7 @@ class PlayerFeed:
             "rate": self._sample_rate,
             "pcm": base64.b64encode(to_int16(samples).tobytes()).decode("ascii"),
         }
-        if self._seq == 0 and self._hold_s:
+        if packet["start"] == 0 and len(samples) and self._hold_s:
             packet["hold_s"] = self._hold_s
         if turn:
             packet |= {"turn": turn, "live": is_live}

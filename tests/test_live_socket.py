@@ -22,9 +22,10 @@ from app.config import Config
 from app.engine.state import EngineState
 from app.live import server as live
 from app.live.detector import SpeechDetector
-from app.live.protocol import MAX_PICTURE_BYTES, PICTURE, SOUND
+from app.live.protocol import MAX_PICTURE_BYTES, PICTURE, SOUND, write_speech
 from app.live.server import LiveServer, same_origin
 from app.service import Service, build_service
+from app.types.events import AudioChunk
 from tests.browser.server import free_port
 from tests.fake_engine import FakeEngine, Script, service_over
 from tests.test_listening import brief
@@ -133,6 +134,13 @@ def ask(socket: ClientConnection, seed: int) -> int:
     """Says something; the turn that answers it."""
     say(socket, np.concatenate([silence(0.4), voice(seed, 0.8), silence(0.8)]))
     return wait(socket, "turn")["turn"]
+
+
+def test_speech_says_how_long_its_first_samples_are_to_wait():
+    for hold_s, hold_ms in ((0.0, 0), (0.84, 840), (1000.0, 0xFFFF)):
+        message = write_speech(AudioChunk(7, 1.5, 240, np.zeros(3, np.float32), 24_000, hold_s))
+        assert struct.unpack_from("<BBHIII", message) == (3, 0, hold_ms, 7, 240, 24_000)
+        assert len(message) == 16 + 6
 
 
 def test_a_question_goes_up_and_text_and_speech_come_down_in_order(start):

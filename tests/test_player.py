@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,16 +71,21 @@ def test_loud_samples_clip_and_never_wrap(sample: float, expected: int) -> None:
 
 
 def test_a_value_is_little_more_than_its_base64() -> None:
-    feed = PlayerFeed(1_000_000, hold_s=0.25)
-    feed.push(chunk(0, np.zeros(12_000)))
+    feed = PlayerFeed(1_000_000)
+    feed.push(replace(chunk(0, np.zeros(12_000)), hold_s=0.25))
     value = feed.take()
     assert len(value) <= 12_000 * 2 * 4 / 3 + 120, len(value)
 
 
-def test_only_the_first_value_carries_the_hold() -> None:
-    feed = PlayerFeed(1, hold_s=0.25)
-    assert json.loads(feed.begin())["hold_s"] == 0.25
-    assert "hold_s" not in json.loads(feed.end())
+def test_only_the_value_with_the_first_samples_carries_the_hold() -> None:
+    feed = PlayerFeed(1)
+    values = [feed.begin()]
+    feed.push(replace(chunk(0, np.ones(5)), hold_s=0.25))
+    feed.push(chunk(5, np.ones(5)))
+    values.append(feed.take())
+    feed.push(chunk(10, np.ones(5)))
+    values += [feed.take(), feed.end()]
+    assert [json.loads(value).get("hold_s") for value in values] == [None, 0.25, None, None]
 
 
 @pytest.mark.parametrize("bad", [chunk(10, np.zeros(5)), chunk(5, np.zeros(5), 16_000)], ids=["a hole", "another rate"])

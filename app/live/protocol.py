@@ -1,8 +1,9 @@
 """The messages of the live socket, parsed and written; knows no session. `docs/live-protocol.md` tells them to people.
 
 Upwards a binary message is one kind byte, three zero bytes, the time in milliseconds since the socket opened as uint32,
-then the payload: `SOUND` int16 mono at 16 kHz, `PICTURE` a JPEG. Downwards `SPEECH`: the kind byte, three zero bytes,
-turn, first sample and sample rate as uint32, then int16 mono. All little-endian. Everything else is JSON with a `type`.
+then the payload: `SOUND` int16 mono at 16 kHz, `PICTURE` a JPEG. Downwards `SPEECH`: the kind byte, a zero byte, how
+long these samples are to wait in milliseconds as uint16, turn, first sample and sample rate as uint32, then int16 mono.
+All little-endian. Everything else is JSON with a `type`.
 """
 
 import json
@@ -18,7 +19,7 @@ from app.types.events import AudioChunk
 SOUND, PICTURE, SPEECH = 1, 2, 3
 SAMPLE_RATE = 16_000
 _UP = struct.Struct("<BxxxI")
-_DOWN = struct.Struct("<BxxxIII")
+_DOWN = struct.Struct("<BxHIII")
 # A quarter of a second in one message; browsers send 40 ms.
 MAX_SOUND_BYTES = SAMPLE_RATE // 4 * 2
 MAX_PICTURE_BYTES = 1 << 20
@@ -107,7 +108,8 @@ def parse_text(message: str) -> Command:
 
 
 def write_speech(chunk: AudioChunk) -> bytes:
-    header = _DOWN.pack(SPEECH, chunk.turn, chunk.start_sample, chunk.sample_rate)
+    hold_ms = min(round(chunk.hold_s * 1000), 0xFFFF)
+    header = _DOWN.pack(SPEECH, hold_ms, chunk.turn, chunk.start_sample, chunk.sample_rate)
     return header + (chunk.samples.clip(-1.0, 1.0) * 32767).astype("<i2").tobytes()
 
 

@@ -57,11 +57,13 @@ class CodecDelta(Event):
 
 @dataclass(frozen=True, eq=False)
 class AudioChunk(Event):
-    """Speech for the player: float32 mono in [-1, 1], gapless after the chunk before it."""
+    """Speech for the player: float32 mono in [-1, 1], gapless after the chunk before it. `hold_s`, of a turn's first
+    one: play it so much later, or the next will not be there in time."""
 
     start_sample: int
     samples: np.ndarray
     sample_rate: int
+    hold_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,10 @@ class LiveTalk {
     const numbers = new Int16Array(data, 16);
     const samples = new Float32Array(numbers.length);
     for (let i = 0; i < numbers.length; i++) samples[i] = numbers[i] / 32767;
-    const packet = { turn: view.getUint32(4, true), start: view.getUint32(8, true), rate: view.getUint32(12, true), samples };
+    const packet = {
+      turn: view.getUint32(4, true), start: view.getUint32(8, true), rate: view.getUint32(12, true), samples,
+      holdS: view.getUint16(2, true) / 1000,
+    };
     if (window.omniPlayer) window.omniPlayer.receiveLive(packet);
   }
 

@@ -46,7 +46,8 @@ class SpeechPlayer {
   }
 
   // One value of the component: {generation, seq, start, rate, pcm, end?} or {generation, stop}. The first one may say
-  // whose speech it is and that it comes over the live socket: {turn, live}.
+  // whose speech it is and that it comes over the live socket: {turn, live}; that with the first samples, how long they
+  // are to wait: {hold_s}.
   receive(text) {
     if (!text) return;
     const packet = JSON.parse(text);
@@ -66,7 +67,7 @@ class SpeechPlayer {
     if (packet.end) this.end(packet);
   }
 
-  begin({ generation, turn, live, hold_s: holdS }) {
+  begin({ generation, turn, live }) {
     this.stats = this.freshStats(generation, turn);
     this.expectedSeq = 0;
     this.expectedStart = 0;
@@ -74,14 +75,14 @@ class SpeechPlayer {
     this.stats.submittedAt = this.submittedAt;
     this.submittedAt = null;
     this.unreported.set(generation, this.stats);
-    this.output.order({ type: 'begin', generation, holdS: holdS || 0 });
+    this.output.order({ type: 'begin', generation });
     this.setPhase('waiting');
     if (!live) return;
     this.generations.set(turn, generation);
     for (const late of this.early.splice(0)) this.receiveLive(late);
   }
 
-  // Speech or the end of a turn from the live socket: {turn, start, rate, samples} or {turn, end}.
+  // Speech or the end of a turn from the live socket: {turn, start, rate, samples, holdS} or {turn, end}.
   receiveLive(packet) {
     const generation = this.generations.get(packet.turn);
     if (generation === undefined) {
@@ -91,7 +92,7 @@ class SpeechPlayer {
     }
     if (generation <= this.floor || generation < this.stats.generation || this.stats.ended) return;
     if (packet.end) this.end({ generation, start: this.expectedStart });
-    else this.queue(generation, packet.start, packet.rate, packet.samples);
+    else this.queue(generation, packet.start, packet.rate, packet.samples, packet.holdS);
   }
 
   // Falls silent over 10 ms and keeps its place, or goes on. How far it had come is told as an `omniplayed` event.
@@ -111,11 +112,11 @@ class SpeechPlayer {
     if (generation !== undefined) this.stop(generation);
   }
 
-  push({ generation, start, rate, pcm }) {
-    this.queue(generation, start, rate, decodePcm(pcm));
+  push({ generation, start, rate, pcm, hold_s: holdS }) {
+    this.queue(generation, start, rate, decodePcm(pcm), holdS);
   }
 
-  queue(generation, start, rate, samples) {
+  queue(generation, start, rate, samples, holdS) {
     const lost = start - this.expectedStart;
     this.expectedStart = start + samples.length;
     this.stats.lostSamples += Math.max(0, lost);
@@ -128,7 +129,7 @@ class SpeechPlayer {
       this.resampler = this.resampler || new SpeechResampler(rate, this.output.sampleRate);
       samples = this.resampler.push(samples);
     }
-    this.output.order({ type: 'push', generation, samples, afterGap: lost > 0 });
+    this.output.order({ type: 'push', generation, samples, afterGap: lost > 0, holdS });
     this.show();
   }
 

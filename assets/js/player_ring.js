@@ -9,10 +9,9 @@ const SILENCE = 1e-4; // about 3 steps of 16-bit sound
 const PROGRESS_S = 0.2;
 
 class Reply {
-  constructor(generation, holdFrames) {
+  constructor(generation) {
     this.generation = generation;
-    this.holdFrames = holdFrames; // the first sound waits this long after its arrival
-    this.startFrame = 0;
+    this.startFrame = 0; // nothing of it is heard before
     this.chunks = [];
     this.offset = 0; // samples of chunks[0] that are played already
     this.queued = 0;
@@ -56,8 +55,8 @@ class SpeechRing {
   }
 
   receive(order) {
-    if (order.type === 'begin') this.begin(order.generation, order.holdS);
-    else if (order.type === 'push') this.push(order.generation, order.samples, order.afterGap);
+    if (order.type === 'begin') this.begin(order.generation);
+    else if (order.type === 'push') this.push(order.generation, order.samples, order.afterGap, order.holdS);
     else if (order.type === 'end') this.end(order.generation);
     else if (order.type === 'stop') this.stop(order.generation);
     else if (order.type === 'hold') this.hold(order.generation, order.on);
@@ -65,10 +64,10 @@ class SpeechRing {
     else if (order.type === 'recorded') this.post({ type: 'recorded', ticket: order.ticket, blocks: this.recording || [] });
   }
 
-  begin(generation, holdS) {
+  begin(generation) {
     if (generation <= this.newest) return;
     this.newest = generation;
-    const reply = new Reply(generation, Math.round((holdS || 0) * this.sampleRate));
+    const reply = new Reply(generation);
     if (this.next) this.report('final', this.next, { how: 'replaced' });
     this.next = null;
     if (this.reply) {
@@ -84,11 +83,14 @@ class SpeechRing {
     return [this.reply, this.next].find((reply) => reply && reply.generation === generation && !reply.stopping);
   }
 
-  push(generation, samples, afterGap) {
+  // `holdS`: with the first samples, how long they are to wait.
+  push(generation, samples, afterGap, holdS) {
     const reply = this.find(generation);
     if (!reply || samples.length === 0) return;
     if (afterGap) this.smooth(reply, samples);
-    if (reply.rendered === 0 && reply.queued === 0) reply.startFrame = this.frame + reply.holdFrames;
+    if (reply.rendered === 0 && reply.queued === 0) {
+      reply.startFrame = this.frame + Math.round((holdS || 0) * this.sampleRate);
+    }
     if (reply.dry) {
       // An underrun is counted when sound follows it; silence before the end of a reply is none.
       reply.dry = false;
@@ -111,7 +113,9 @@ class SpeechRing {
 
   end(generation) {
     const reply = this.find(generation);
-    if (reply) reply.ended = true;
+    if (!reply) return;
+    reply.ended = true;
+    reply.startFrame = Math.min(reply.startFrame, this.frame); // all is here, there is nothing to wait for
   }
 
   stop(generation) {

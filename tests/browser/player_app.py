@@ -30,12 +30,13 @@ def sine(start: int, num_samples: int, tone_hz: float = TONE_HZ) -> np.ndarray:
 def speak(plan_text: str) -> Iterator[str]:
     """`plan`: generation, sizes of the chunks in samples, pause before each in seconds, and what goes wrong."""
     plan = json.loads(plan_text)
-    feed = PlayerFeed(plan["generation"], hold_s=plan.get("hold_s", 0.0))
+    feed = PlayerFeed(plan["generation"])
     yield feed.begin()
     start = 0
     for index, size in enumerate(plan["sizes"]):
         time.sleep(plan.get("pauses", {}).get(str(index), plan.get("pause", 0.0)))
-        feed.push(AudioChunk(1, 0.0, start, sine(start, size, plan.get("tone_hz", TONE_HZ)), RATE))
+        hold_s = plan.get("hold_s", 0.0) if start == 0 else 0.0
+        feed.push(AudioChunk(1, 0.0, start, sine(start, size, plan.get("tone_hz", TONE_HZ)), RATE, hold_s))
         start += size
         value = feed.take()
         if index in plan.get("lose", []):

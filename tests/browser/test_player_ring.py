@@ -43,12 +43,12 @@ def lab(desktop_page: Page) -> Page:
     return desktop_page
 
 
-def begin(generation: int, hold_s: float = 0.0) -> dict:
-    return {"type": "begin", "generation": generation, "holdS": hold_s}
+def begin(generation: int) -> dict:
+    return {"type": "begin", "generation": generation}
 
 
-def push(generation: int, num_samples: int, after_gap: bool = False) -> dict:
-    return {"type": "push", "generation": generation, "num": num_samples, "afterGap": after_gap}
+def push(generation: int, num_samples: int, after_gap: bool = False, hold_s: float = 0.0) -> dict:
+    return {"type": "push", "generation": generation, "num": num_samples, "afterGap": after_gap, "holdS": hold_s}
 
 
 def end(generation: int) -> dict:
@@ -141,9 +141,17 @@ def test_running_dry_is_an_underrun_only_if_sound_follows(lab: Page) -> None:
 
 
 def test_the_first_sound_waits_for_the_hold(lab: Page) -> None:
-    wave, _ = drive(lab, [(2, begin(1, hold_s=0.05)), (3, push(1, 500)), (3, end(1))])
+    orders = [(2, begin(1)), (3, push(1, 500, hold_s=0.05)), (5, push(1, 500)), (14, end(1))]
+    wave, facts = drive(lab, orders)
     start = next(i for i, sample in enumerate(wave) if sample)
     assert start == 3 * 128 + 1200
+    assert (facts[-1]["how"], facts[-1]["rendered"], facts[-1]["underruns"]) == ("ended", 1000, 0)
+
+
+def test_a_hold_is_over_when_all_has_come(lab: Page) -> None:
+    wave, facts = drive(lab, [(0, begin(1)), (1, push(1, 500, hold_s=0.1)), (5, end(1))])
+    start = next(i for i, sample in enumerate(wave) if sample)
+    assert start == 5 * 128 and facts[-1]["rendered"] == 500
 
 
 def test_a_hole_in_the_speech_is_faded_over(lab: Page) -> None:
