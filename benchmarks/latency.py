@@ -221,7 +221,7 @@ def a_picture(subject: Subject) -> ImagePart:
 def _prefill(subject: Subject, state: EngineState, prompt: Prompt) -> None:
     thinker = subject.engine.stages.thinker
     for segment in prompt.segments:
-        thinker.prefill(state, segment, thinker.encode(segment))
+        list(thinker.prefill(state, segment, list(thinker.encode(segment))))
     wait(subject.device)
 
 

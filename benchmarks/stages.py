@@ -116,7 +116,7 @@ def units_of(
     state = engine.new_state()
     prompt = render_turn(engine.spec, engine.tokenizer, state, (TextPart("Hello"),), DEFAULT_SYSTEM_PROMPT)
     for segment in prompt.segments:
-        stages.thinker.prefill(state, segment, stages.thinker.encode(segment))
+        list(stages.thinker.prefill(state, segment, list(stages.thinker.encode(segment))))
     end, voice = state.mark(), next(iter(stages.voices.values()))
     few = max(3, repeats // 6)
     greedy = TokenSampler(engine.spec.defaults.thinker.greedy(), 0, subject.device, ())

@@ -44,7 +44,7 @@ def thinker_logits(tiny, prompt):
     state = tiny.engine.new_state()
     with torch.inference_mode(), last_states(thinker.decoder) as seen:
         for segment in prompt.segments:
-            thinker.prefill(state, segment, thinker.encode(segment))
+            list(thinker.prefill(state, segment, list(thinker.encode(segment))))
         logits = thinker.model.lm_head(torch.cat(seen))
     return state, logits
 

@@ -63,12 +63,10 @@ def test_we_learn_the_steps_that_the_engine_feeds(tiny: Tiny, monkeypatch: pytes
     prompt = render_turn(engine.spec, engine.tokenizer, state, parts, SYSTEM, second)
     features = [feature for segment in prompt.segments for feature in segment.features]
     with torch.inference_mode():
-        rows = {type(item): [] for item in features}
-        for segment in prompt.segments:
-            for feature, encoded in zip(segment.features, thinker.encode(segment)):
-                rows[type(feature)].append(encoded)
+        encoded = [item for segment in prompt.segments for item in thinker.encode(segment)]
     picture = next(feature for feature in features if isinstance(feature, VisionBlock))
-    media = torch.cat([torch.cat(rows[kind]) for kind in sorted(rows, key=lambda kind: kind is VisionBlock)])
+    sounds_first = sorted(encoded, key=lambda item: item.token_id != engine.spec.ids.audio)
+    media = torch.cat([item.rows for item in sounds_first])
 
     fed: list[tuple[torch.Tensor, torch.Tensor]] = []
     decoder = engine.stages.talker.decoder

@@ -2,7 +2,7 @@
 
 The arithmetic of the library's `Qwen2_5OmniThinkerTextModel` and `Qwen2_5OmniTalkerModel` in half of the operations:
 query, key and value are one product, gate and up another, a new token is written into its place instead of copying the
-cache, and its query heads meet the key heads that they share without repeating these.
+cache, and query heads meet the key heads that they share without repeating these.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,13 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.attention.bias import causal_lower_right
 
-# Rows of a cache that is begun; later it grows by a quarter.
+from app.types.prompt import CHUNK_TOKENS
+
+# Rows of a cache that is begun; later it grows by a quarter, at most by so many.
 _FIRST_CAPACITY = 256
+_MAX_GROWTH = 2048
 _FIRST_POSITIONS = 4096
 
 
@@ -24,7 +28,12 @@ class KVCache:
 
     def __init__(self) -> None:
         self._table: torch.Tensor | None = None
+        self._expected = 0
         self.length = 0
+
+    def expect(self, length: int) -> None:
+        """There will be so many tokens soon: where the cache must grow, it grows for all of them at once."""
+        self._expected = length
 
     def room(self, length: int, like: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
         """The table `[layer, 2, head, capacity, head_dim]` with room for `length` tokens; `shape`: layers, heads and
@@ -32,7 +41,8 @@ class KVCache:
         capacity = 0 if self._table is None else self._table.shape[3]
         if length > capacity:
             num_layers, num_heads, head_dim = shape
-            capacity = max(length, capacity + capacity // 4, _FIRST_CAPACITY)
+            growth = min(capacity // 4, _MAX_GROWTH)
+            capacity = max(length, self._expected, capacity + growth, _FIRST_CAPACITY)
             grown = like.new_empty(num_layers, 2, num_heads, capacity, head_dim)
             if self._table is not None:
                 grown[:, :, :, : self.length] = self._table[:, :, :, : self.length]
@@ -49,7 +59,8 @@ class KVCache:
 
 
 class Decoder:
-    """The weights. `forward` appends tokens to a cache."""
+    """The weights. `forward` appends tokens to a cache, in passes of at most `max_rows`: what a pass makes for itself
+    grows with its rows."""
 
     def __init__(self, model: nn.Module) -> None:
         """`model`: the library's, whose weights are shared and stay usable."""
@@ -60,17 +71,34 @@ class Decoder:
         self.layers = [_Layer(layer) for layer in model.layers]
         self._norm = model.norm
         self._rotary = _Rotary(model.rotary_emb)
+        self.max_rows = CHUNK_TOKENS
 
     def forward(self, cache: KVCache, embeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """`embeds` `[n, hidden]`, `positions` int64 `[3, n]`, on any device -> the last hidden states `[n, hidden]`,
         normed."""
+        if embeds.shape[0] <= self.max_rows:
+            return self._pass(cache, embeds, positions)
+        # A pass that fails leaves those before it behind, which nobody knows of.
+        start = cache.length
+        cache.room(start + embeds.shape[0], embeds, self._shape)
+        num_passes = self.num_passes(embeds.shape[0])
+        pieces = zip(embeds.tensor_split(num_passes), positions.tensor_split(num_passes, dim=1))
+        try:
+            return torch.cat([self._pass(cache, *piece) for piece in pieces])
+        except BaseException:
+            cache.crop(start)
+            raise
+
+    def num_passes(self, num_rows: int) -> int:
+        """So many, of about the same length: a short one at the end would read all weights for a few rows."""
+        return -(-num_rows // self.max_rows)
+
+    def _pass(self, cache: KVCache, embeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         start, end = cache.length, cache.length + embeds.shape[0]
         table = cache.room(end, embeds, self._shape)
         cos, sin = self._rotary(positions, embeds)
-        mask = None
         # From an empty cache on, every kernel knows by itself who may see whom.
-        if embeds.shape[0] > 1 and start:
-            mask = torch.ones(end - start, end, dtype=torch.bool, device=embeds.device).tril(start)
+        mask = _mask(end - start, end, embeds.device) if end - start > 1 and start else None
         hidden = embeds
         for layer, (keys, values) in zip(self.layers, table):
             qkv = layer.qkv(hidden).view(end - start, -1, self._shape[2])
@@ -115,11 +143,19 @@ class Decoder:
             # One token: all query heads that share a key head are as many rows of one query.
             grouped = query.view(1, keys.shape[0], -1, head_dim)
             return F.scaled_dot_product_attention(grouped, keys[None], values[None]).reshape(1, -1)
-        repeats = num_heads // keys.shape[0]
-        keys, values = (part.repeat_interleave(repeats, 0)[None] for part in (keys, values))
-        query = query.transpose(0, 1)[None]
+        # Key heads as a batch, each seen by its query heads in place: with a mask not every kernel knows grouped heads.
+        groups = num_heads // keys.shape[0]
+        query = query.view(num_rows, -1, groups, head_dim).permute(1, 2, 0, 3)
+        keys, values = (part[:, None].expand(-1, groups, -1, -1) for part in (keys, values))
         heard = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, is_causal=mask is None)
-        return heard[0].transpose(0, 1).reshape(num_rows, -1)
+        return heard.permute(2, 0, 1, 3).reshape(num_rows, -1)
+
+
+def _mask(num_rows: int, length: int, device: torch.device) -> torch.Tensor:
+    """Of the last rows of so many, each sees all up to itself. CUDA's kernels need no table for that."""
+    if device.type == "cuda":
+        return causal_lower_right(num_rows, length)
+    return torch.ones(num_rows, length, dtype=torch.bool, device=device).tril(length - num_rows)
 
 
 class _Layer:

@@ -129,11 +129,11 @@ class Feed:
             self._opening = state.mark()
             state.pending_ids = ()  # the message closes the last reply
         encoded = []
-        if segment.features:
-            encoded = self._thinker.encode(segment)
+        for piece in self._thinker.encode(segment):
+            encoded.append(piece)
             self._thinker.wait()
             yield
         self._starts.append(state.mark())
-        self._thinker.prefill(state, segment, encoded)
-        self._thinker.wait()
-        yield
+        for _ in self._thinker.prefill(state, segment, encoded):
+            self._thinker.wait()
+            yield

@@ -101,6 +101,10 @@ def build_engine(
 ) -> Engine:
     """An engine over a model that is already in memory."""
     thinker = Thinker(model.thinker)
+    if thinker.device.type == "cuda":
+        # torch prefers cuDNN's attention on some GPUs. It plans for tens of milliseconds at every new pair of lengths,
+        # and a conversation has a new one at each step (`check_prefer_cudnn_attention`, cudnn/MHA.cpp).
+        torch.backends.cuda.enable_cudnn_sdp(False)
     talker = token2wav = None
     voices: dict[str, Voice] = {}
     if spec.has_talker:

@@ -24,13 +24,18 @@ class Rows:
 
     def __init__(self) -> None:
         self._rows: torch.Tensor | None = None
+        self._expected = 0
         self.length = 0
+
+    def expect(self, length: int) -> None:
+        """There will be so many rows soon: where the table must grow, it grows for all of them at once."""
+        self._expected = length
 
     def append(self, rows: torch.Tensor) -> None:
         """`rows` `[n, width]`, all of one width, type and device."""
         needed = self.length + rows.shape[0]
         if self._rows is None or needed > self._rows.shape[0]:
-            grown = rows.new_empty(max(needed, self.length + self.length // 4, 64), rows.shape[1])
+            grown = rows.new_empty(max(needed, self._expected, self.length + self.length // 4, 64), rows.shape[1])
             if self._rows is not None:
                 grown[: self.length] = self._rows[: self.length]
             self._rows = grown
@@ -82,6 +87,12 @@ class EngineState:
     def num_bytes(self) -> int:
         caches = [cache for cache in (self.thinker_cache, self.talker_cache) if cache is not None]
         return sum(cache.num_bytes for cache in caches) + self.states.num_bytes + self.positions.num_bytes
+
+    def expect(self, num_new: int) -> None:
+        """So many tokens are going to be appended: tables that must grow do so once. The Talker reads a prompt in one
+        go and needs not be told."""
+        for table in (self.thinker_cache, self.states, self.positions):
+            table.expect(self.num_tokens + num_new)
 
     def mark(self) -> Mark:
         return Mark(self.num_tokens, self.next_position, self.top_position, self.pending_ids)

@@ -69,12 +69,11 @@ class Utterance:
         frame = torch.tensor([[self._model.codec_pad_token, self._model.codec_bos_token]], device=self._thinker.device)
         tail = torch.cat([self._thinker.embed_token(self._bos_token_id), first_state], dim=1) + embed_code(frame)
         unread = state.states.since(state.talker_length)[:num_unread]
-        embeds = torch.cat([unread[None], tail], dim=1)
         placed = state.positions.since(state.talker_length)[:num_unread]
         positions = torch.cat([placed, _line(prompt_end.next_position, 2)])
         self._next_position = max(prompt_end.top_position, prompt_end.next_position + 2)
-        projected = self._model.thinker_to_talker_proj(embeds)
-        hidden = self._decoder.forward(state.talker_cache, projected[0], positions.T)
+        projected = torch.cat([self._model.thinker_to_talker_proj(part) for part in (unread, tail[0])])
+        hidden = self._decoder.forward(state.talker_cache, projected, positions.T)
         self._code = self._sampler.pick(self._model.codec_head(hidden[-1:]))
         state.talker_length = prompt_end.num_tokens
         return self._code

@@ -1,7 +1,8 @@
 """One turn as a sequence of small steps over a session's state; knows no thread and no other session."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -34,6 +35,10 @@ from app.types.turn import TurnSettings
 # going after this many has lost its end token.
 CODES_PER_TEXT_TOKEN = 40
 SPARE_CODES = 100
+# Tokens of a reply for which there is room in the caches as soon as they grow for the prompt.
+REPLY_ROOM = 256
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -148,22 +153,30 @@ class Turn:
             self._fed = state.mark()
         num_fed = state.num_tokens - num_reused
         state.pending_ids = ()  # the prompt closes the last reply
+        num_reply = min(self._settings.thinker.max_new_tokens, REPLY_ROOM)
+        state.expect(self._prompt.num_tokens + num_reply)
         hidden = None
         for segment in self._prompt.segments:
             encoded = []
             if segment.features:
-                with self._clock.stage("encode"):
-                    encoded = thinker.encode(segment)
-                    thinker.wait()
-                yield None
-            with self._clock.stage("prefill"):
-                hidden = thinker.prefill(state, segment, encoded)
-                thinker.wait()
-            yield None
+                encoded = yield from self._in_units("encode", thinker.encode(segment))
+            hidden = (yield from self._in_units("prefill", thinker.prefill(state, segment, encoded)))[-1]
         self._tally.num_prompt_tokens = num_fed + self._prompt.num_tokens
         self._tally.num_reused_tokens = num_reused
         yield Prefilled(*self._stamp(), num_new=self._tally.num_prompt_tokens, num_reused=num_reused)
         return hidden
+
+    def _in_units(self, stage: str, units: Iterator[T]) -> Generator[None, None, list[T]]:
+        """All that `units` gives; a turn may be stopped behind each."""
+        found: list[T] = []
+        while True:
+            with self._clock.stage(stage):
+                unit = next(units, None)
+                self._stages.thinker.wait()
+            if unit is None:
+                return found
+            found.append(unit)
+            yield None
 
     def _given_reply(self, reply_ids: tuple[int, ...]) -> Iterator[Event | torch.Tensor]:
         """Feed a reply as it stands: its text, then each token's state `[1, 1, hidden]`."""

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
+# A longer segment is appended in pieces of so many tokens, between which others have their turn. It is well above the
+# few hundred from which a GPU is busy multiplying rather than reading weights; docs/performance.md has measurements.
+CHUNK_TOKENS = 1024
+
 
 @dataclass(frozen=True, eq=False)
 class MelBlock:
@@ -30,7 +34,7 @@ Feature = MelBlock | VisionBlock
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """A run of tokens that is appended to the caches in one go.
+    """A run of tokens that is appended to the caches, of which `CHUNK_TOKENS` at most in one go.
 
     `token_ids`: int64 `[num_tokens]`; `positions`: int64 `[3, num_tokens]` (time, height, width), absolute in the
     session; `features` fill the placeholder tokens in order.
