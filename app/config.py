@@ -11,6 +11,7 @@ MICRO_CHECKPOINT = Path(__file__).resolve().parent.parent / "assets" / "micro"
 DEVICES = ("auto", "cuda", "mps", "cpu")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 ATTENTIONS = ("auto", "flash_attention_2", "sdpa", "eager")
+ENGINES = ("auto", "eager", "graphs")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Config:
     device: str = "auto"
     dtype: str = "auto"
     attention: str = "auto"
+    engine: str = "auto"
     text_only: bool = False
     voices: tuple[Path, ...] = ()
     data_dir: Path = Path(".data")
@@ -46,6 +48,7 @@ class Config:
     def __post_init__(self) -> None:
         _require(self.dtype in DTYPES, f"--dtype must be one of {', '.join(DTYPES)}.")
         _require(self.attention in ATTENTIONS, f"--attention must be one of {', '.join(ATTENTIONS)}.")
+        _require(self.engine in ENGINES, f"--engine must be one of {', '.join(ENGINES)}.")
         _require(self.device in DEVICES, f"--device must be one of {', '.join(DEVICES)}.")
         _require(self.keep_s >= 0, "--keep-s must be 0 or more seconds.")
         _require(self.keep_days >= 0, "--keep-days must be 0 or more days.")

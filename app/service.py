@@ -451,6 +451,7 @@ def build_service(config: Config, upload_dirs: tuple[Path, ...] = ()) -> Service
             config.device,
             config.dtype,
             config.attention,
+            config.engine,
             config.text_only,
             config.max_turns,
             config.voices,

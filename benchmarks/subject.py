@@ -54,7 +54,8 @@ def _load(checkpoint: str, dtype: torch.dtype, device: torch.device) -> Subject:
 
 
 def _subject(model, tokenizer, spec, device: torch.device) -> Subject:
-    return Subject(spec.name, build_engine(model, tokenizer, spec, max_turns=1), model, tokenizer, device)
+    engine = build_engine(model, tokenizer, spec, max_turns=4, records=device.type == "cuda")
+    return Subject(spec.name, engine, model, tokenizer, device)
 
 
 def wait(device: torch.device) -> None:

@@ -12,15 +12,22 @@ from app.types.events import Prefilled
 from tests import library
 from tests.engine_kit import SYSTEM, Tiny, codes, new_turn, run, text_ids, wave
 from tests.test_engine_parity import CASES, GREEDY, NUM_CODES, NUM_TEXT
+from tests.test_stepping import together
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, this machine has none")
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+@pytest.fixture(
+    scope="module",
+    params=[(dtype, engine) for dtype in ("float32", "bfloat16") for engine in ("eager", "graphs")],
+    ids="-".join,
+)
 def on_gpu(request, tiny_checkpoint):
-    engine = load_engine(EngineOptions(str(tiny_checkpoint), device="cuda", dtype=request.param), lambda *_: None)
+    dtype, engine = request.param
+    options = EngineOptions(str(tiny_checkpoint), device="cuda", dtype=dtype, engine=engine)
+    engine = load_engine(options, lambda *_: None)
     model = Qwen2_5OmniForConditionalGeneration.from_pretrained(
-        tiny_checkpoint, dtype=getattr(torch, request.param), device_map={"": "cuda"}
+        tiny_checkpoint, dtype=getattr(torch, dtype), device_map={"": "cuda"}
     ).eval()
     yield Tiny(engine, model, Qwen2_5OmniProcessor.from_pretrained(tiny_checkpoint))
     engine.close()
@@ -44,6 +51,24 @@ def test_greedy_text_and_codes_equal_generate_on_a_gpu(on_gpu, name):
         assert (text_ids(events), codes(events)) == (text, expected)
     else:  # rounding may tip a near tie; the first tokens do not depend on that
         assert text_ids(events)[:2] == text[:2] and codes(events)[:1] == expected[:1]
+
+
+@pytest.mark.parametrize("name", ["text", "audio"])
+def test_turns_stepped_together_on_a_gpu_say_what_each_says_alone(on_gpu, name):
+    if on_gpu.model.dtype != torch.float32:
+        pytest.skip("rounding may tip a near tie")
+    words = [CASES[name], CASES["text"], CASES["image"], CASES[name]]
+    expected = [run(on_gpu.engine, on_gpu.engine.new_state(), parts, GREEDY) for parts in words]
+    with torch.inference_mode():
+        turns = []
+        for parts in words:
+            state = on_gpu.engine.new_state()
+            prompt = render_turn(on_gpu.engine.spec, on_gpu.engine.tokenizer, state, parts, SYSTEM)
+            turns.append(new_turn(on_gpu.engine, state, prompt, GREEDY))
+        found, _ = together(turns)
+    for mine, wanted in zip(found, expected):
+        assert (text_ids(mine), codes(mine)) == (text_ids(wanted), codes(wanted))
+        assert abs(wave(mine) - wave(wanted)).max() < 1e-3
 
 
 def test_sound_of_the_gpu_is_that_of_the_cpu(on_gpu, tiny):

@@ -246,6 +246,8 @@ def test_text_only_loads_no_talker(tiny_checkpoint):
         ({"checkpoint": ""}, BadCheckpoint, "checkpoint"),
         ({"device": "abacus"}, BadConfig, "abacus"),
         ({"dtype": "int3"}, BadConfig, "int3"),
+        ({"engine": "steam"}, BadConfig, "steam"),
+        ({"engine": "graphs"}, BadConfig, "NVIDIA"),
         ({"attention": "full"}, BadConfig, "full"),
         ({"attention": "flash_attention_2"}, BadConfig, "flash-attn"),
     ],

@@ -49,6 +49,19 @@ class KVCache:
             self._table = grown
         return self._table
 
+    def move(self, table: torch.Tensor) -> None:
+        """Stand in `table` `[layer, 2, head, capacity, head_dim]`, which has room for what there is."""
+        if self._table is not None:
+            table[:, :, :, : self.length] = self._table[:, :, :, : self.length]
+        self._table = table
+
+    def leave(self) -> None:
+        """Stand in memory of one's own again."""
+        self._table = self._table[:, :, :, : self.length].clone()
+
+    def stands_at(self, table: torch.Tensor) -> bool:
+        return self._table is table
+
     def crop(self, length: int) -> None:
         assert length <= self.length, (length, self.length)
         self.length = length
@@ -67,10 +80,11 @@ class Decoder:
         attention = model.layers[0].self_attn
         assert set(model.config.layer_types) == {"full_attention"}, model.config.layer_types
         self._num_heads = attention.num_heads
-        self._shape = (len(model.layers), attention.num_key_value_heads, attention.head_dim)
+        self.shape = (len(model.layers), attention.num_key_value_heads, attention.head_dim)
         self.layers = [_Layer(layer) for layer in model.layers]
+        self.width = model.norm.weight.shape[0]
         self._norm = model.norm
-        self._rotary = _Rotary(model.rotary_emb)
+        self.rotary = _Rotary(model.rotary_emb)
         self.max_rows = CHUNK_TOKENS
 
     def forward(self, cache: KVCache, embeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -80,7 +94,7 @@ class Decoder:
             return self._pass(cache, embeds, positions)
         # A pass that fails leaves those before it behind, which nobody knows of.
         start = cache.length
-        cache.room(start + embeds.shape[0], embeds, self._shape)
+        cache.room(start + embeds.shape[0], embeds, self.shape)
         num_passes = self.num_passes(embeds.shape[0])
         pieces = zip(embeds.tensor_split(num_passes), positions.tensor_split(num_passes, dim=1))
         try:
@@ -95,16 +109,16 @@ class Decoder:
 
     def _pass(self, cache: KVCache, embeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         start, end = cache.length, cache.length + embeds.shape[0]
-        table = cache.room(end, embeds, self._shape)
-        cos, sin = self._rotary(positions, embeds)
+        table = cache.room(end, embeds, self.shape)
+        cos, sin = self.rotary(positions, embeds)
         # From an empty cache on, every kernel knows by itself who may see whom.
         mask = _mask(end - start, end, embeds.device) if end - start > 1 and start else None
         hidden = embeds
         for layer, (keys, values) in zip(self.layers, table):
-            qkv = layer.qkv(hidden).view(end - start, -1, self._shape[2])
-            turned = _turned(qkv[:, : -self._shape[1]], cos, sin)
+            qkv = layer.qkv(hidden).view(end - start, -1, self.shape[2])
+            turned = _turned(qkv[:, : -self.shape[1]], cos, sin)
             keys[:, start:end] = turned[:, self._num_heads :].transpose(0, 1)
-            values[:, start:end] = qkv[:, -self._shape[1] :].transpose(0, 1)
+            values[:, start:end] = qkv[:, -self.shape[1] :].transpose(0, 1)
             heard = self._attended(turned[:, : self._num_heads], keys[:, :end], values[:, :end], mask)
             hidden = layer.after(hidden, heard)
         cache.length = end
@@ -116,22 +130,43 @@ class Decoder:
         if len(caches) == 1:
             return self.forward(caches[0], embeds, positions)
         ends = [cache.length + 1 for cache in caches]
-        tables = [cache.room(end, embeds, self._shape) for cache, end in zip(caches, ends)]
-        cos, sin = self._rotary(positions, embeds)
+        tables = [cache.room(end, embeds, self.shape) for cache, end in zip(caches, ends)]
+        cos, sin = self.rotary(positions, embeds)
         hidden = embeds
         for index, layer in enumerate(self.layers):
-            qkv = layer.qkv(hidden).view(len(caches), -1, self._shape[2])
-            turned = _turned(qkv[:, : -self._shape[1]], cos, sin)
+            qkv = layer.qkv(hidden).view(len(caches), -1, self.shape[2])
+            turned = _turned(qkv[:, : -self.shape[1]], cos, sin)
             heard = []
             for row, (table, end) in enumerate(zip(tables, ends)):
                 keys, values = table[index]
                 keys[:, end - 1] = turned[row, self._num_heads :]
-                values[:, end - 1] = qkv[row, -self._shape[1] :]
+                values[:, end - 1] = qkv[row, -self.shape[1] :]
                 query = turned[row : row + 1, : self._num_heads]
                 heard.append(self._attended(query, keys[:, :end], values[:, :end], None))
             hidden = layer.after(hidden, torch.cat(heard))
         for cache, end in zip(caches, ends):
             cache.length = end
+        return _normed(hidden, self._norm)
+
+    def static_step(
+        self, table: torch.Tensor, embeds: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """One token at each of a table's first seats, without asking how long anything is: `table`
+        `[layer, 2, seat, head, capacity, head_dim]`, `embeds` `[n, hidden]`, `lengths` int64 `[n]` of what stands at
+        the seats before it -> `[n, hidden]`, normed."""
+        num_rows = len(embeds)
+        places, seats = torch.arange(table.shape[4], device=table.device), torch.arange(num_rows, device=table.device)
+        mask = (places <= lengths[:, None])[:, None, None]
+        hidden = embeds
+        for layer, (keys, values) in zip(self.layers, table):
+            qkv = layer.qkv(hidden).view(num_rows, -1, self.shape[2])
+            turned = _turned(qkv[:, : -self.shape[1]], cos, sin)
+            keys[seats, :, lengths] = turned[:, self._num_heads :]
+            values[seats, :, lengths] = qkv[:, -self.shape[1] :]
+            # All query heads that share a key head are as many rows of one query.
+            query = turned[:, : self._num_heads].reshape(num_rows, self.shape[1], -1, self.shape[2])
+            heard = F.scaled_dot_product_attention(query, keys[:num_rows], values[:num_rows], attn_mask=mask)
+            hidden = layer.after(hidden, heard.reshape(num_rows, -1))
         return _normed(hidden, self._norm)
 
     def _attended(

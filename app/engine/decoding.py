@@ -38,24 +38,28 @@ class DecodeRunner:
     """One stage's decoder and head. `entry`: what its input goes through first."""
 
     def __init__(self, decoder: Decoder, head: nn.Module, entry: nn.Module | None = None) -> None:
-        self._decoder, self._head, self._entry = decoder, head, entry
+        self.decoder, self.head, self.entry = decoder, head, entry
 
     def key(self, step: DecodeStep) -> Hashable:
         return ()
 
     def run(self, steps: Sequence[DecodeStep]) -> None:
-        caches = [step.cache for step in steps]
-        lengths = [cache.length for cache in caches]
-        embeds, positions = torch.cat([step.embeds for step in steps]), torch.cat([step.positions for step in steps], 1)
+        lengths = [step.cache.length for step in steps]
         try:
-            hidden = self._decoder.step(caches, embeds if self._entry is None else self._entry(embeds), positions)
-            logits = self._head(hidden)
+            hidden, logits = self.forward(steps)
+            drawn = [step.sampler.draw(logits[row : row + 1]) for row, step in enumerate(steps)]
+            # The only place of a step that waits for the device.
+            next_ids = torch.cat(drawn).flatten().tolist()
         except BaseException:
-            for cache, length in zip(caches, lengths):
-                cache.crop(length)
+            for step, length in zip(steps, lengths):
+                step.cache.crop(length)
             raise
-        drawn = [step.sampler.draw(logits[row : row + 1]) for row, step in enumerate(steps)]
-        # The only place of a step that waits for the device.
-        next_ids = torch.cat(drawn).flatten().tolist()
         for row, step in enumerate(steps):
             step.found(hidden[row : row + 1], next_ids[row])
+
+    def forward(self, steps: Sequence[DecodeStep]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Appends to the caches. Hidden states and logits, a row for each step."""
+        embeds, positions = torch.cat([step.embeds for step in steps]), torch.cat([step.positions for step in steps], 1)
+        embeds = embeds if self.entry is None else self.entry(embeds)
+        hidden = self.decoder.step([step.cache for step in steps], embeds, positions)
+        return hidden, self.head(hidden)

@@ -1,4 +1,4 @@
-"""Work on fixed tensors that is recorded once and replayed: on CUDA as a graph, which spares its launches one by one."""
+"""Work on fixed tensors, recorded once and replayed: on CUDA as a graph, which spares launching its kernels one by one."""
 
 from collections.abc import Callable
 from typing import Any

@@ -17,11 +17,13 @@ from transformers import (
     Qwen2_5OmniForConditionalGeneration,
 )
 
+from app.engine.decoding import DecodeRunner
 from app.engine.describe import FAMILY, read_spec, short_name
 from app.engine.engine import Engine
 from app.engine.flow import Voice
 from app.engine.progress import counted_bars
 from app.engine.spec import ModelSpec
+from app.engine.static import StaticRunner
 from app.engine.talker import Talker
 from app.engine.thinker import Thinker
 from app.engine.token2wav import DEFAULT_WINDOWS, Token2Wav, Windows
@@ -34,6 +36,7 @@ T = TypeVar("T")
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 ATTENTIONS = ("auto", "flash_attention_2", "sdpa", "eager")
 DEVICES = ("auto", "cuda", "mps", "cpu")
+ENGINES = ("auto", "eager", "graphs")
 
 # Below this size a layer's work is shorter than the meeting of two threads: on two cores a tiny model runs as fast on
 # one thread (real-time factor 0.29 on one, 0.29 on two at twice the CPU time) and far slower on two when others run.
@@ -49,6 +52,7 @@ class EngineOptions:
     device: str = "auto"
     dtype: str = "auto"
     attention: str = "auto"
+    engine: str = "auto"
     text_only: bool = False
     max_turns: int = 4
     voices: tuple[Path, ...] = ()
@@ -63,6 +67,7 @@ def load_engine(options: EngineOptions, progress: Callable[[str, float], None]) 
     device = _device(options.device)
     dtype = _dtype(options.dtype, device)
     attention = _attention(options.attention, device, dtype)
+    records = _records(options.engine, device)
     progress("configuration", 0.0)
     if not options.checkpoint:
         raise BadCheckpoint("No checkpoint is named; give a local folder or a hub id such as Qwen/Qwen2.5-Omni-3B.")
@@ -88,8 +93,19 @@ def load_engine(options: EngineOptions, progress: Callable[[str, float], None]) 
         num_tokens = model.thinker.get_input_embeddings().num_embeddings
         model.speaker_map |= read_voices(options.voices, model.speaker_map, num_tokens)
     spec = _read(options.checkpoint, lambda: read_spec(options.checkpoint, model, tokenizer, attention))
+    engine = build_engine(model, tokenizer, spec, options.max_turns, records=records)
+    if records:
+        _record(engine, progress)
     progress("ready", 1.0)
-    return build_engine(model, tokenizer, spec, options.max_turns)
+    return engine
+
+
+@torch.inference_mode()
+def _record(engine: Engine, progress: Callable[[str, float], None]) -> None:
+    stages = [stage for stage in (engine.stages.thinker, engine.stages.talker) if stage is not None]
+    for number, stage in enumerate(stages):
+        progress("graphs", number / len(stages))
+        stage.runner.prepare(engine.stages.thinker.width)
 
 
 def build_engine(
@@ -98,9 +114,12 @@ def build_engine(
     spec: ModelSpec,
     max_turns: int,
     windows: Windows = DEFAULT_WINDOWS,
+    records: bool = False,
 ) -> Engine:
-    """An engine over a model that is already in memory."""
-    thinker = Thinker(model.thinker)
+    """An engine over a model that is already in memory. `records`: tokens are decoded on tables that stay where they
+    are, by CUDA graphs where there is a GPU."""
+    make_runner = StaticRunner if records else DecodeRunner
+    thinker = Thinker(model.thinker, make_runner)
     if thinker.device.type == "cuda":
         # torch prefers cuDNN's attention on some GPUs. It plans for tens of milliseconds at every new pair of lengths,
         # and a conversation has a new one at each step (`check_prefer_cudnn_attention`, cudnn/MHA.cpp).
@@ -108,7 +127,7 @@ def build_engine(
     talker = token2wav = None
     voices: dict[str, Voice] = {}
     if spec.has_talker:
-        talker, token2wav = Talker(model.talker, thinker), Token2Wav(model.token2wav.float())
+        talker, token2wav = Talker(model.talker, thinker, make_runner), Token2Wav(model.token2wav.float())
         voices = {name: _voice(name, entry, token2wav.device) for name, entry in model.speaker_map.items()}
     stages = Stages(
         thinker, talker, token2wav, voices, windows, frozenset(spec.ids.ends_of_text), spec.output_sample_rate
@@ -165,6 +184,14 @@ def _device(name: str) -> torch.device:
     if not has[name]:
         raise BadConfig(f"--device is {name} but this machine has none that PyTorch can use; choose --device cpu.")
     return torch.device(name)
+
+
+def _records(name: str, device: torch.device) -> bool:
+    if name not in ENGINES:
+        raise BadConfig(f"--engine is {name!r}; choose one of {', '.join(ENGINES)}.")
+    if name == "graphs" and device.type != "cuda":
+        raise BadConfig("--engine graphs needs an NVIDIA GPU; choose --engine auto.")
+    return device.type == "cuda" and name != "eager"
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

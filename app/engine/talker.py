@@ -1,5 +1,7 @@
 """The Talker: turns what the Thinker leaves in a session into codec tokens; holds no conversation."""
 
+from collections.abc import Callable
+
 import torch
 from transformers import Qwen2_5OmniTalkerForConditionalGeneration as TalkerModel
 
@@ -14,15 +16,17 @@ from app.types.turn import Sampling
 class Talker:
     """The weights and the ids that frame speech; `speak` opens one utterance."""
 
-    def __init__(self, model: TalkerModel, thinker: Thinker) -> None:
+    def __init__(
+        self, model: TalkerModel, thinker: Thinker, make_runner: Callable[..., DecodeRunner] = DecodeRunner
+    ) -> None:
         self.model = model
         self._thinker = thinker
         self.decoder = Decoder(model.model)
-        self._runner = DecodeRunner(self.decoder, model.codec_head, model.thinker_to_talker_proj)
+        self.runner = make_runner(self.decoder, model.codec_head, model.thinker_to_talker_proj)
         self.end_ids = frozenset({model.codec_pad_token, model.codec_eos_token})
 
     def speak(self, state: EngineState, bos_token_id: int, sampling: Sampling, seed: int) -> "Utterance":
-        return Utterance(self.model, self.decoder, self._runner, self._thinker, state, bos_token_id, sampling, seed)
+        return Utterance(self.model, self.decoder, self.runner, self._thinker, state, bos_token_id, sampling, seed)
 
 
 class Utterance:

@@ -1,6 +1,6 @@
 """The Thinker: appends prompt segments to a session's cache and decodes text tokens; holds no conversation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,13 +32,18 @@ class Thinker:
     Positions are never left to the model: it keeps `rope_deltas` on the module, which would mix sessions.
     """
 
-    def __init__(self, model: ThinkerModel) -> None:
+    def __init__(self, model: ThinkerModel, make_runner: Callable[..., DecodeRunner] = DecodeRunner) -> None:
         self.model = model
         self._embed = model.get_input_embeddings()
         self.decoder = Decoder(model.model)
-        self._runner = DecodeRunner(self.decoder, model.lm_head)
+        self.runner = make_runner(self.decoder, model.lm_head)
         config = model.config
         self._media_ids = (config.audio_token_id, config.image_token_id, config.video_token_id)
+
+    @property
+    def width(self) -> int:
+        """Of a token's states."""
+        return self._embed.embedding_dim
 
     @property
     def device(self) -> torch.device:
@@ -111,7 +116,7 @@ class Thinker:
 
     def step(self, state: EngineState, token_id: int, sampler: TokenSampler) -> "ThinkerStep":
         """Append one generated token at the highest position and sample the next."""
-        return ThinkerStep(self._runner, state, token_id, self._embed(self._ids(token_id)), sampler)
+        return ThinkerStep(self.runner, state, token_id, self._embed(self._ids(token_id)), sampler)
 
     def append_reply(self, state: EngineState, token_ids: tuple[int, ...]) -> None:
         """Append a given reply in one pass, as if it had been decoded step by step."""
