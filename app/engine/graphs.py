@@ -1,4 +1,4 @@
-"""Work on fixed tensors, recorded once and replayed: on CUDA as a graph, which spares launching its kernels one by one."""
+"""Work on fixed tensors, recorded once and replayed: on CUDA as a graph, which spares launching kernel by kernel."""
 
 from collections.abc import Callable
 from typing import Any
