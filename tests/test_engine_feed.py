@@ -84,6 +84,7 @@ def test_what_is_fed_while_it_is_spoken_is_answered_like_the_whole_clip(tiny, en
             speaker.say(audio.samples[start : start + 640])
         speaker.wait_fed(100)
         num_cached = state.num_tokens
+        assert state.talker_length == num_cached, "the Talker has not read what is there"
         _, listener = speaker.answer(engine, state, number=number)
         assert isinstance(listener.wait_for(*TERMINAL), TurnFinished)
         prefilled = next(event for event in listener.events if isinstance(event, Prefilled))

@@ -184,7 +184,7 @@ class Engine:
     def listen(self, state: EngineState, on_fed: Callable[[int], None], opening: Mark | None = None) -> Feed:
         """Begin a message that is appended behind `state` while it is spoken. `on_fed`: see `Feed`. `opening`: of an
         earlier feed of the same message, which begins again there."""
-        feed = Feed(self.stages.thinker, state, self._wake, on_fed, opening)
+        feed = Feed(self.stages.thinker, self.stages.talker, state, self._wake, on_fed, opening)
         with self._changed:
             assert not self._is_closed, "listen after close"
             self._feeds.append(feed)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from app.door import door
 from app.engine.state import EngineState, Mark
+from app.engine.talker import Talker
 from app.engine.thinker import Thinker
 from app.errors import DemoError
 from app.types.prompt import Append, Segment
@@ -21,12 +22,14 @@ class Feed:
     def __init__(
         self,
         thinker: Thinker,
+        talker: Talker | None,
         state: EngineState,
         wake: Callable[[], None],
         on_fed: Callable[[int], None],
         opening: Mark | None = None,
     ) -> None:
         self._thinker = thinker
+        self._talker = talker
         self._state = state
         self._wake = wake
         self._on_fed = on_fed
@@ -135,5 +138,9 @@ class Feed:
             yield
         self._starts.append(state.mark())
         for _ in self._thinker.prefill(state, segment, encoded):
+            self._thinker.wait()
+            yield
+        if self._talker is not None:
+            self._talker.read(state)
             self._thinker.wait()
             yield

@@ -25,6 +25,14 @@ class Talker:
         self.runner = make_runner(self.decoder, model.codec_head, model.thinker_to_talker_proj)
         self.end_ids = frozenset({model.codec_pad_token, model.codec_eos_token})
 
+    def read(self, state: EngineState) -> None:
+        """Append what the cache lacks of the conversation, ahead of its being answered: then `start` has less to do."""
+        unread = state.states.since(state.talker_length)
+        if len(unread):
+            positions = state.positions.since(state.talker_length)
+            self.decoder.forward(state.talker_cache, self.model.thinker_to_talker_proj(unread), positions.T)
+            state.talker_length = state.num_tokens
+
     def speak(self, state: EngineState, bos_token_id: int, sampling: Sampling, seed: int) -> "Utterance":
         return Utterance(self.model, self.decoder, self.runner, self._thinker, state, bos_token_id, sampling, seed)
 
