@@ -4,18 +4,23 @@ The tables are small, so that conversations outgrow their seats and take each ot
 """
 
 import logging
+import random
 
 import pytest
 import torch
 from transformers import Qwen2_5OmniForConditionalGeneration
 
 from app.chatml.render import render_turn
+from app.config import MICRO_CHECKPOINT
 from app.engine import static
 from app.engine.decoding import DecodeRunner
 from app.engine.engine import Engine
-from app.engine.loader import build_engine
+from app.engine.loader import EngineOptions, build_engine, load_engine
+from app.engine.sampling import TokenSampler
 from app.engine.static import StaticRunner
+from app.engine.stepping import run_together
 from app.types.events import TERMINAL, TurnFinished
+from app.types.turn import TextPart
 from tests.engine_kit import SYSTEM, Tiny, codes, new_turn, run, text_ids
 from tests.test_engine_again import (  # noqa: F401
     no_thinking,
@@ -40,6 +45,7 @@ from tests.test_stepping import (
     test_stepped_together_each_says_what_it_says_alone,  # noqa: F401
     together,
 )
+from training.domain.exchange import exchange
 
 SMALL = {32: 4, 128: 4, 512: 2, 1024: 1}
 
@@ -140,3 +146,32 @@ def test_one_pass_serves_all_sizes_of_a_table(tiny):
         runner.prepare(stage.width)
     assert set(runner._tables) == {min(SMALL)} and set(runner._tables[min(SMALL)].passes) == set(static.SIZES)
     assert runner.num_bytes and isinstance(runner, DecodeRunner)
+
+
+@pytest.mark.skipif(not (MICRO_CHECKPOINT / "config.json").is_file(), reason="assets/micro is not there")
+def test_in_16_bits_both_ways_choose_the_same_tokens():
+    """Teacher forcing on held-out questions: the right reply is given to both, however they choose."""
+    generator = random.Random(5)
+    asked = [exchange(generator, "test", spoken=False) for _ in range(40)]
+    options = EngineOptions(str(MICRO_CHECKPOINT), device="cpu", dtype="bfloat16", text_only=True)
+    micro = load_engine(options, lambda *_: None)
+    thinker, chosen = micro.stages.thinker, []
+    with torch.inference_mode():
+        for kind in (DecodeRunner, StaticRunner):
+            thinker.runner = kind(thinker.decoder, thinker.model.lm_head)
+            chosen.append([])
+            for one in asked:
+                state = micro.new_state()
+                prompt = render_turn(micro.spec, micro.tokenizer, state, (TextPart(one.user),), SYSTEM)
+                for segment in prompt.segments:
+                    *_, hidden = thinker.prefill(state, segment)
+                sampler = TokenSampler(micro.spec.defaults.thinker.greedy(), 0, torch.device("cpu"), state.ids)
+                forced = micro.tokenizer(one.reply, add_special_tokens=False)["input_ids"]
+                chosen[-1].append(sampler.pick(thinker.logits(hidden)))
+                for token_id in forced:
+                    step = thinker.step(state, token_id, sampler)
+                    run_together([step])
+                    chosen[-1].append(step.next_id)
+    micro.close()
+    same = sum(one == other for one, other in zip(*chosen))
+    assert len(chosen[0]) > 300 and same >= 0.995 * len(chosen[0]), (same, len(chosen[0]))
