@@ -1,9 +1,12 @@
 """Work on fixed tensors, recorded once and replayed: on CUDA as a graph, which spares launching kernel by kernel."""
 
-from collections.abc import Callable
-from typing import Any
+import logging
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol, TypeVar
 
 import torch
+
+logger = logging.getLogger(__name__)
 
 # Before recording, libraries choose their kernels and get their workspaces.
 _NUM_REHEARSALS = 3
@@ -42,3 +45,46 @@ class Recorded:
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             self._work()
         return graph
+
+
+class Pass(Protocol):
+    run: Recorded
+
+
+T = TypeVar("T", bound=Pass)
+
+
+class Recordings:
+    """Passes of several shapes that are never done at the same time; beyond `most` the one that was not used for
+    longest is thrown away. What cannot be recorded is to be done without."""
+
+    def __init__(self, device: torch.device, most: int = 24) -> None:
+        self._device, self._most = device, most
+        self._pool: Any = None
+        self._passes: dict[Hashable, Any] = {}
+        self.is_broken = False
+
+    def recorded(self, work: Callable[[], None]) -> Recorded:
+        if self._pool is None:
+            self._pool = new_pool(self._device)
+        return Recorded(work, self._device, self._pool)
+
+    def of(self, shape: Hashable, make: Callable[[], T]) -> T | None:
+        """The pass of a shape, made and recorded when it is new."""
+        if self.is_broken:
+            return None
+        one = self._passes.pop(shape, None)
+        if one is None:
+            try:
+                one = make()
+                one.run()
+            except torch.OutOfMemoryError:
+                return None
+            except RuntimeError as error:
+                logger.warning("Recording failed (%s), so this stage does without.", type(error).__name__)
+                self.is_broken = True
+                return None
+            while len(self._passes) >= self._most:
+                del self._passes[next(iter(self._passes))]
+        self._passes[shape] = one
+        return one
