@@ -40,7 +40,7 @@ $(VENV)/.demo: $(VENV)/.pip requirements.txt
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-$(VENV)/.test: $(VENV)/.demo requirements-dev.txt requirements-train.txt
+$(VENV)/.test: $(VENV)/.demo requirements-dev.txt requirements-train.txt requirements-quantize.txt
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 

@@ -12,6 +12,7 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 ATTENTIONS = ("auto", "flash_attention_2", "sdpa", "eager")
 ENGINES = ("auto", "eager", "graphs")
+QUANTIZATIONS = ("none", "int8", "int4")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Config:
     dtype: str = "auto"
     attention: str = "auto"
     engine: str = "auto"
+    quantize: str = "none"
     text_only: bool = False
     voices: tuple[Path, ...] = ()
     data_dir: Path = Path(".data")
@@ -49,6 +51,7 @@ class Config:
         _require(self.dtype in DTYPES, f"--dtype must be one of {', '.join(DTYPES)}.")
         _require(self.attention in ATTENTIONS, f"--attention must be one of {', '.join(ATTENTIONS)}.")
         _require(self.engine in ENGINES, f"--engine must be one of {', '.join(ENGINES)}.")
+        _require(self.quantize in QUANTIZATIONS, f"--quantize must be one of {', '.join(QUANTIZATIONS)}.")
         _require(self.device in DEVICES, f"--device must be one of {', '.join(DEVICES)}.")
         _require(self.keep_s >= 0, "--keep-s must be 0 or more seconds.")
         _require(self.keep_days >= 0, "--keep-days must be 0 or more days.")

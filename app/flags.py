@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
-from app.config import ATTENTIONS, DEVICES, DTYPES, ENGINES, Config
+from app.config import ATTENTIONS, DEVICES, DTYPES, ENGINES, QUANTIZATIONS, Config
 from app.errors import BadConfig
 from app.media.limits import MediaLimits
 
@@ -50,6 +50,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--dtype", default=Config.dtype, help=_choice(DTYPES))
     model.add_argument("--attention", default=Config.attention, help=_choice(ATTENTIONS))
     model.add_argument("--engine", default=Config.engine, help=_choice(ENGINES))
+    model.add_argument("--quantize", default=Config.quantize, help=f"{_choice(QUANTIZATIONS)}: the Thinker's weights")
     model.add_argument("--text-only", action="store_true", help="do not load the Talker; replies are not spoken")
     model.add_argument(
         "--voices",

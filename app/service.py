@@ -151,7 +151,7 @@ class Service:
             spec.name,
             spec.family,
             spec.device,
-            spec.dtype,
+            spec.dtype if spec.quantize == "none" else f"{spec.dtype}, {spec.quantize}",
             spec.attention,
             spec.voices,
             spec.has_talker,
@@ -455,6 +455,7 @@ def build_service(config: Config, upload_dirs: tuple[Path, ...] = ()) -> Service
             config.text_only,
             config.max_turns,
             config.voices,
+            config.quantize,
         )
         engine = load_engine(options, progress)
         try:

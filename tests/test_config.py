@@ -15,13 +15,13 @@ def test_no_flags_give_the_defaults():
 
 def test_every_flag_reaches_its_option():
     config = parse_flags(
-        "--checkpoint c --device cpu --dtype float32 --attention sdpa --engine eager --text-only --data-dir d"
-        " --keep-s 5 --max-turns 2 --cache-gb 1.5 --auth a:b:c --auth x:y"
+        "--checkpoint c --device cpu --dtype float32 --attention sdpa --engine eager --quantize int8 --text-only"
+        " --data-dir d --keep-s 5 --max-turns 2 --cache-gb 1.5 --auth a:b:c --auth x:y"
         " --root-path /omni --server-name 0.0.0.0 --server-port 7861 --share"
         " --inbrowser --max-file-mb 1 --max-audio-s 2 --max-video-s 3 --max-text-chars 5 --max-files 6".split()
     )
     assert (config.checkpoint, config.device, config.dtype, config.attention) == ("c", "cpu", "float32", "sdpa")
-    assert config.engine == "eager"
+    assert (config.engine, config.quantize) == ("eager", "int8")
     assert config.text_only and config.share and config.inbrowser
     assert (config.data_dir, config.keep_s, config.max_turns, config.cache_gb) == (Path("d"), 5.0, 2, 1.5)
     assert config.auth == (("a", "b:c"), ("x", "y"))
@@ -41,6 +41,7 @@ def test_every_flag_reaches_its_option():
         "--dtype int8",
         "--attention magic",
         "--engine diesel",
+        "--quantize int2",
         "--keep-s -1",
         "--keep-s nan",
         "--keep-s soon",

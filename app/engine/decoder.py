@@ -199,18 +199,22 @@ class _Layer:
     def __init__(self, layer: nn.Module) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self._first_norm, self._second_norm = layer.input_layernorm, layer.post_attention_layernorm
-        self._qkv, self._qkv_bias = joined(attention.q_proj, attention.k_proj, attention.v_proj)
-        self._out, self._down = attention.o_proj.weight, mlp.down_proj.weight
-        self._gate_up, _ = joined(mlp.gate_proj, mlp.up_proj)
+        if hasattr(layer, "packed"):  # see `app.engine.quantize`
+            self._qkv, self._out, self._gate_up, self._down = layer.packed
+            self._qkv_bias = _joined_bias(attention.q_proj, attention.k_proj, attention.v_proj)
+        else:
+            self._qkv, self._qkv_bias = joined(attention.q_proj, attention.k_proj, attention.v_proj)
+            self._out, self._down = attention.o_proj.weight, mlp.down_proj.weight
+            self._gate_up, _ = joined(mlp.gate_proj, mlp.up_proj)
         self._act = mlp.act_fn
 
     def qkv(self, hidden: torch.Tensor) -> torch.Tensor:
-        return F.linear(_normed(hidden, self._first_norm), self._qkv, self._qkv_bias)
+        return _product(_normed(hidden, self._first_norm), self._qkv, self._qkv_bias)
 
     def after(self, hidden: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
-        hidden = torch.addmm(hidden, heard, self._out.T)
-        gate, up = F.linear(_normed(hidden, self._second_norm), self._gate_up).chunk(2, dim=-1)
-        return torch.addmm(hidden, self._act(gate) * up, self._down.T)
+        hidden = _added(hidden, heard, self._out)
+        gate, up = _product(_normed(hidden, self._second_norm), self._gate_up).chunk(2, dim=-1)
+        return _added(hidden, self._act(gate) * up, self._down)
 
 
 class _Rotary:
@@ -240,15 +244,28 @@ class _Rotary:
 def joined(*linears: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Weight and bias of several layers over the same input as one; each keeps its part, so nothing is held twice."""
     weight = torch.cat([linear.weight.data for linear in linears])
-    has_bias = linears[0].bias is not None
-    bias = torch.cat([linear.bias.data for linear in linears]) if has_bias else None
     start = 0
     for linear in linears:
         linear.weight.data = weight[start : start + linear.out_features]
-        if has_bias:
-            linear.bias.data = bias[start : start + linear.out_features]
         start += linear.out_features
-    return weight, bias
+    return weight, _joined_bias(*linears)
+
+
+def _joined_bias(*linears: nn.Linear) -> torch.Tensor | None:
+    if linears[0].bias is None:
+        return None
+    bias = torch.cat([linear.bias.data for linear in linears])
+    for linear, part in zip(linears, bias.split([linear.out_features for linear in linears])):
+        linear.bias.data = part
+    return bias
+
+
+def _product(rows: torch.Tensor, weight: torch.Tensor | nn.Module, bias: torch.Tensor | None = None) -> torch.Tensor:
+    return F.linear(rows, weight, bias) if isinstance(weight, torch.Tensor) else weight(rows, bias)
+
+
+def _added(hidden: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor | nn.Module) -> torch.Tensor:
+    return torch.addmm(hidden, rows, weight.T) if isinstance(weight, torch.Tensor) else hidden + weight(rows)
 
 
 def _turned(rows: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from transformers import (
 )
 from transformers.utils import cached_file
 
+from app.engine.quantize import wide_bytes
 from app.engine.spec import TOKEN2WAV_SAMPLE_RATE, MelRules, ModelSpec, PixelRules, TokenIds
 from app.types.media import MediaRules, VisionRules
 from app.types.turn import Sampling, TurnSettings
@@ -100,6 +101,7 @@ def model_spec(
         output_sample_rate=output_rate,
         codec_frame_s=codec_frame_s,
         bytes_per_token=_bytes_per_token(model, weights.dtype.itemsize),
+        wide_bytes=wide_bytes(model),
         is_random=bool(getattr(model.config, "babbles", False)),
         is_micro=bool(getattr(model.config, "is_micro", False)),
         defaults=_defaults(generation or {}),

@@ -3,7 +3,7 @@
 import importlib
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from app.engine.describe import FAMILY, read_spec, short_name
 from app.engine.engine import Engine
 from app.engine.flow import Voice
 from app.engine.progress import counted_bars
+from app.engine.quantize import STAGE, check, pack
 from app.engine.spec import ModelSpec
 from app.engine.static import StaticRunner
 from app.engine.talker import Talker
@@ -56,6 +57,7 @@ class EngineOptions:
     text_only: bool = False
     max_turns: int = 4
     voices: tuple[Path, ...] = ()
+    quantize: str = "none"
 
 
 def load_engine(options: EngineOptions, progress: Callable[[str, float], None]) -> Engine:
@@ -68,6 +70,7 @@ def load_engine(options: EngineOptions, progress: Callable[[str, float], None]) 
     dtype = _dtype(options.dtype, device)
     attention = _attention(options.attention, device, dtype)
     records = _records(options.engine, device)
+    check(options.quantize, device)
     progress("configuration", 0.0)
     if not options.checkpoint:
         raise BadCheckpoint("No checkpoint is named; give a local folder or a hub id such as Qwen/Qwen2.5-Omni-3B.")
@@ -80,11 +83,15 @@ def load_engine(options: EngineOptions, progress: Callable[[str, float], None]) 
     if options.text_only:
         config.enable_audio_output = False
     progress("weights", 0.0)
+    # What is to become narrow waits in the machine's own memory until it is.
+    first_device = device if options.quantize == "none" else torch.device("cpu")
     model = _read(
-        options.checkpoint, lambda: _load_weights(options.checkpoint, config, device, dtype, attention, progress)
+        options.checkpoint, lambda: _load_weights(options.checkpoint, config, first_device, dtype, attention, progress)
     )
     if device.type == "cpu" and model.num_parameters() < SINGLE_THREAD_PARAMETERS:
         torch.set_num_threads(1)
+    if options.quantize != "none":
+        _read(options.checkpoint, lambda: pack(model, options.quantize, device, lambda share: progress(STAGE, share)))
     progress("tokenizer", 1.0)
     tokenizer = _read(options.checkpoint, lambda: AutoTokenizer.from_pretrained(options.checkpoint))
     if options.voices:
@@ -93,6 +100,7 @@ def load_engine(options: EngineOptions, progress: Callable[[str, float], None]) 
         num_tokens = model.thinker.get_input_embeddings().num_embeddings
         model.speaker_map |= read_voices(options.voices, model.speaker_map, num_tokens)
     spec = _read(options.checkpoint, lambda: read_spec(options.checkpoint, model, tokenizer, attention))
+    spec = replace(spec, quantize=options.quantize)
     engine = build_engine(model, tokenizer, spec, options.max_turns, records=records)
     if records:
         _record(engine, progress)
@@ -147,7 +155,8 @@ def _read(checkpoint: str, reading: Callable[[], T]) -> T:
         name = short_name(checkpoint)
         if isinstance(error, torch.OutOfMemoryError):
             raise BadCheckpoint(
-                f"{name} does not fit this device's memory; choose a smaller checkpoint or --text-only."
+                f"{name} does not fit this device's memory; choose a smaller checkpoint, --quantize int4 or "
+                "--text-only."
             ) from error
         raise BadCheckpoint(
             f"{name} cannot be loaded as a Qwen2.5-Omni checkpoint ({type(error).__name__}); give a complete "

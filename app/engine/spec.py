@@ -51,7 +51,8 @@ class ModelSpec:
 
     `voices` is empty without a Talker. `context_length` in tokens. `position_ids_per_s` and `s_per_chunk`: TMRoPE's
     time scale and the length of its interleaved chunks. `codec_frame_s`: speech per codec frame. `bytes_per_token`:
-    Thinker KV, states and Talker KV of one token in the cache. `is_random`: it babbles. `is_micro`: it says of itself
+    Thinker KV, states and Talker KV of one token in the cache. `quantize`: what the Thinker's weights became, and
+    `wide_bytes` what a pass takes to widen one of them. `is_random`: it babbles. `is_micro`: it says of itself
     that it knows a small world only. `defaults`: the checkpoint's own settings of a turn.
     """
 
@@ -74,4 +75,6 @@ class ModelSpec:
     bytes_per_token: int
     is_random: bool
     is_micro: bool = False
+    quantize: str = "none"
+    wide_bytes: int = 0
     defaults: TurnSettings = field(default_factory=TurnSettings)

@@ -63,7 +63,7 @@ def fit_turn(spec: Any, load: Load, prompt: Prompt, settings: TurnSettings, free
     if prompt.reply_ids is not None:
         num_reply = len(prompt.reply_ids)
     longest = max((segment.num_tokens for segment in prompt.segments), default=0)
-    num_bytes = (num_new + num_reply + _ACTIVATION_FACTOR * longest) * spec.bytes_per_token
+    num_bytes = (num_new + num_reply + _ACTIVATION_FACTOR * longest) * spec.bytes_per_token + spec.wide_bytes
     num_excess = load.num_cached + num_new + num_reply - spec.context_length
     usable = num_bytes if free_bytes is None else int(free_bytes * (1 - _SPARE_SHARE))
     advice = ""
