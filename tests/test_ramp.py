@@ -51,7 +51,7 @@ class Machine:
             length = min(made, BLOCKS.look_back) + chunk + ahead
             ramp.begin()
             self.work(self.window_s + length * self.block_s)
-            hold_s += ramp.done(length, chunk)
+            hold_s += ramp.done(length, chunk, is_last=ahead == 0)
             made += chunk
             chunks.append(chunk)
             packets.append((self.now - start, chunk * BLOCKS.seconds))

@@ -5,6 +5,8 @@ import pytest
 import torch
 from transformers.models.qwen2_5_omni import modeling_qwen2_5_omni
 
+from app.engine.ramp import Blocks, Pace, Ramp
+from app.engine.stepping import alone
 from app.engine.token2wav import SpeechStream, Windows
 
 NUM_POINTS = 4
@@ -105,6 +107,22 @@ def test_the_voice_and_the_seed_change_the_sound(tiny):
     again = np.concatenate(stream(tiny, codes)[0])
     assert np.array_equal(again, waves[0])
     assert all(np.abs(waves[0] - other).max() > 1e-3 for other in waves[1:])
+
+
+def test_a_fast_machine_makes_large_windows_behind_the_first_and_the_same_wave(tiny, monkeypatch):
+    pace = Pace()
+    for length in (2, 11):
+        pace.note_window(length, 0.01)
+    pace.settle()
+    token2wav, codes = tiny.engine.stages.token2wav, some_codes(12 * 20)
+    ramp = Ramp(Blocks(), pace, clock=lambda: 0.0)
+    speech = token2wav.stream(tiny.engine.stages.voices["Chelsie"], 3, NUM_POINTS, ramp=ramp)
+    with torch.inference_mode():
+        units = [unit for code in codes for unit in alone(speech.push(code))] + list(alone(speech.finish()))
+    packets = [unit.numpy() for unit in units if unit is not None]
+    assert [len(packet) / 5760 for packet in packets] == [1, 8, 8, 3] and speech.hold_s == 0.0
+    wave, expected = np.concatenate(packets), offline(tiny, speech, codes, monkeypatch)
+    assert np.sqrt(np.mean((wave - expected) ** 2)) / expected.std() < 2e-3
 
 
 def test_no_code_is_no_sound(tiny):

@@ -252,6 +252,11 @@ class Engine:
             self._changed.notify()
         return handle
 
+    def settle_pace(self) -> None:
+        """What was measured so far is how fast this machine is: the windows of speech follow it from now on."""
+        if self.stages.token2wav is not None:
+            self.stages.token2wav.paces.settle()
+
     def close(self) -> None:
         """Stop all turns and end the worker."""
         with self._changed:

@@ -172,8 +172,9 @@ class Ramp:
 
     def text_ended(self) -> None:
         """Codes come without a text token from now on."""
-        self._note_codes()
-        self._is_writing = False
+        if self._is_writing:
+            self._note_codes()
+            self._is_writing = False
 
     def is_due(self, num_blocks: int) -> bool:
         """Whether a window should run that makes all of `num_blocks` final, for which all codes are there; asked block
@@ -206,7 +207,7 @@ class Ramp:
         self._note_codes()
         self._window_from = self._clock()
 
-    def done(self, num_blocks: int, num_final: int) -> float:
+    def done(self, num_blocks: int, num_final: int, is_last: bool = False) -> float:
         """The packet of a window of `num_blocks` is out, which made `num_final` blocks final. Gives the seconds that
         the player must wait with the first one."""
         now = self._clock()
@@ -217,7 +218,7 @@ class Ramp:
         hold_s = 0.0
         if self._dry_at is None:
             self._dry_at = now
-            if self._is_steered:
+            if self._is_steered and not is_last:
                 hold_s = self._hold_s()
         self._dry_at = max(self._dry_at, now) + hold_s + num_final * self._blocks.seconds
         return hold_s

@@ -1,21 +1,25 @@
 """Codec tokens to sound as they come: windows of the flow-matching DiT, then BigVGAN with its context."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from transformers import Qwen2_5OmniToken2WavModel as Token2WavModel
 
-from app.engine.flow import Flow, Voice
+from app.engine.flow import LEAST_GUIDANCE, Flow, Voice
+from app.engine.ramp import Blocks, Paces, Ramp
+from app.engine.spec import TOKEN2WAV_SAMPLE_RATE
 
 
 @dataclass(frozen=True)
 class Windows:
     """Geometry in DiT blocks (24 mel frames, 12 codes, 240 ms as published) and, for the vocoder, in mel frames.
 
-    `chunks`: blocks made final per window, the last entry repeats. The first is small for an early first packet, the
-    second too, because it must be there before the first was played; later ones are larger because a window costs
-    (look_back + chunk + look_ahead) / chunk of the offline pass. With look-back 2 and look-ahead 1 the mel stays within
+    `chunks`: blocks made final per window, the last entry repeats, where no measured pace says otherwise
+    (`app.engine.ramp`). The first is small for an early first packet, the second too, because it must be there before
+    the first was played; later ones are larger because a window costs (look_back + chunk + look_ahead) / chunk of the
+    offline pass. With look-back 2 and look-ahead 1 the mel stays within
     about 5e-4 of its deviation of the offline pass; BigVGAN reaches its own rounding error with 20 frames of context.
     """
 
@@ -24,15 +28,12 @@ class Windows:
     look_ahead: int = 1
     vocoder_context: int = 20
 
-    def chunk(self, window: int) -> int:
-        return self.chunks[min(window, len(self.chunks) - 1)]
-
 
 DEFAULT_WINDOWS = Windows()
 
 
 class Token2Wav:
-    """The vocoder's weights, always float32; `stream` opens one utterance."""
+    """The vocoder's weights, always float32, and how fast they are here; `stream` opens one utterance."""
 
     def __init__(self, model: Token2WavModel) -> None:
         self.dit = model.code2wav_dit_model
@@ -41,15 +42,41 @@ class Token2Wav:
         self.samples_per_frame = 1
         for rate in self.bigvgan.config.upsample_rates:
             self.samples_per_frame *= rate
+        self.paces = Paces()
 
     @property
     def device(self) -> torch.device:
         return self.dit.proj_out.weight.device
 
     def stream(
-        self, voice: Voice, seed: int, ode_points: int = 10, guidance: float = 0.5, windows: Windows = DEFAULT_WINDOWS
+        self,
+        voice: Voice,
+        seed: int,
+        ode_points: int = 10,
+        guidance: float = 0.5,
+        windows: Windows = DEFAULT_WINDOWS,
+        ramp: Ramp | None = None,
     ) -> "SpeechStream":
-        return SpeechStream(self, voice, seed, ode_points, guidance, windows)
+        """`ramp`: decides how much each window makes; the chunks of `windows` by default."""
+        return SpeechStream(self, voice, seed, ode_points, guidance, windows, ramp or Ramp(self._blocks(windows)))
+
+    def ramp(
+        self,
+        windows: Windows,
+        ode_points: int,
+        guidance: float,
+        sample_rate: int,
+        clock: Callable[[], float] = time.monotonic,
+        is_fixed: bool = False,
+    ) -> Ramp:
+        """Of one utterance, at the pace that was measured here. `is_fixed`: see there."""
+        num_evaluations = 4 * (ode_points - 1) * (2 if guidance >= LEAST_GUIDANCE else 1)
+        return Ramp(self._blocks(windows, sample_rate), self.paces.of(num_evaluations), clock, is_fixed)
+
+    def _blocks(self, windows: Windows, sample_rate: int = TOKEN2WAV_SAMPLE_RATE) -> Blocks:
+        size = self.dit.block_size
+        seconds = size * self.samples_per_frame / sample_rate
+        return Blocks(windows.chunks, windows.look_back, windows.look_ahead, size // self.dit.repeats, seconds)
 
     def mel(
         self, voice: Voice, codes: list[int], noise: torch.Tensor, ode_points: int, guidance: float
@@ -72,29 +99,47 @@ class SpeechStream:
     """
 
     def __init__(
-        self, weights: Token2Wav, voice: Voice, seed: int, ode_points: int, guidance: float, windows: Windows
+        self,
+        weights: Token2Wav,
+        voice: Voice,
+        seed: int,
+        ode_points: int,
+        guidance: float,
+        windows: Windows,
+        ramp: Ramp,
     ) -> None:
         self._weights = weights
         self._voice = voice
         self._ode_points = ode_points
         self._guidance = guidance
         self._windows = windows
+        self._ramp = ramp
         self._generator = torch.Generator().manual_seed(seed)
         dit = weights.dit
         self._block, self._repeats, self._mel_dim = dit.block_size, dit.repeats, dit.mel_dim
         self._noise = torch.zeros(1, 0, self._mel_dim)
         self._mel = torch.zeros(1, 0, self._mel_dim, device=weights.device)
         self._codes: list[int] = []
-        self._num_windows = 0
+        self._num_ready = 0
         self.num_samples = 0
+        # How long the player must wait with the first packet.
+        self.hold_s = 0.0
+
+    def text_ended(self) -> None:
+        """Codes come faster from now on."""
+        self._ramp.text_ended()
 
     def push(self, code: int) -> Iterator[torch.Tensor | None]:
         """Yields None between units of work and each new packet of samples `[num_samples]`, often nothing at all."""
         self._codes.append(code)
-        chunk = self._windows.chunk(self._num_windows)
-        end = self._mel.shape[1] + (chunk + self._windows.look_ahead) * self._block
-        if len(self._codes) * self._repeats >= end:
-            yield from self._window(self._mel.shape[1] + chunk * self._block, end)
+        self._ramp.code()
+        known, ahead = self._mel.shape[1], self._windows.look_ahead
+        num_ready = (len(self._codes) * self._repeats - known) // self._block - ahead
+        if num_ready > self._num_ready:
+            self._num_ready = num_ready
+            if self._ramp.is_due(num_ready):
+                self._num_ready = 0
+                yield from self._window(known + num_ready * self._block, known + (num_ready + ahead) * self._block)
 
     def finish(self) -> Iterator[torch.Tensor | None]:
         """The rest: what was kept back for its look-ahead. Nothing when called again."""
@@ -104,6 +149,7 @@ class SpeechStream:
 
     def _window(self, final: int, end: int) -> Iterator[torch.Tensor | None]:
         """Make mel frames final up to `final`, looking ahead to `end`, and the sound that they settle."""
+        self._ramp.begin()
         start = max(0, self._mel.shape[1] - self._windows.look_back * self._block)
         while self._noise.shape[1] < end:
             block = torch.randn(1, self._block, self._mel_dim, generator=self._generator)
@@ -116,8 +162,11 @@ class SpeechStream:
                 yield None
         known = self._mel.shape[1]
         self._mel = torch.cat([self._mel, mel[:, known - start : final - start]], dim=1)
-        self._num_windows += 1
-        yield self._packet(mel[:, final - start :], is_last=final == end)
+        # Off the device before the clock is read: what was begun there may still run.
+        packet = self._packet(mel[:, final - start :], is_last=final == end).cpu()
+        lengths = (-(-frames // self._block) for frames in (end - start, final - known))
+        self.hold_s += self._ramp.done(*lengths, is_last=final == end)
+        yield packet
 
     def _packet(self, draft: torch.Tensor, is_last: bool) -> torch.Tensor:
         """Sound up to the last final mel frame. The look-ahead's draft serves as the vocoder's right context."""

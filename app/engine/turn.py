@@ -217,11 +217,18 @@ class Turn:
         self, reply: Iterator[Event | Step | torch.Tensor], voice: Voice, prompt_end: Mark
     ) -> Iterator[Event | Step | None]:
         """Speak a reply while it is written: one code per token state, then alone until the Talker ends."""
-        sampling = self._settings.talker
+        sampling, settings, token2wav = self._settings.talker, self._settings, self._stages.token2wav
         utterance = self._stages.talker.speak(self._state, voice.bos_token_id, sampling, self._seed)
-        speech = self._stages.token2wav.stream(
-            voice, self._seed, self._settings.ode_points, self._settings.guidance, self._stages.windows
+        ramp = token2wav.ramp(
+            self._stages.windows,
+            settings.ode_points,
+            settings.guidance,
+            self._stages.output_sample_rate,
+            self._clock.now,
+            # Who names a seed wants the same sound again, and other windows change it, if ever so little.
+            is_fixed=settings.seed is not None,
         )
+        speech = token2wav.stream(voice, self._seed, settings.ode_points, settings.guidance, self._stages.windows, ramp)
         for item in reply:
             if not isinstance(item, torch.Tensor):
                 yield item
@@ -246,7 +253,7 @@ class Turn:
             yield from step.done(self._clock, "talker")
             is_first = False
             yield from self._codec(step.next_id, speech)
-        yield from self._sound(speech.finish())
+        yield from self._sound(speech, speech.finish())
 
     def _codec(self, code: int, speech: SpeechStream) -> Iterator[Event | None]:
         self._tally.num_codec_frames += 1
@@ -255,13 +262,15 @@ class Turn:
         yield CodecDelta(*self._stamp(), codec_ids=(code,))
         if code in self._stages.talker.end_ids:
             self._tally.speech_end = "eos"
-            yield from self._sound(speech.finish())  # the text may go on for long
+            yield from self._sound(speech, speech.finish())  # the text may go on for long
             return
         if self._tally.num_codec_frames >= self._settings.talker.max_new_tokens:
             self._tally.speech_end = "length"
-        yield from self._sound(speech.push(code))
+        if self._tally.text_end:
+            speech.text_ended()
+        yield from self._sound(speech, speech.push(code))
 
-    def _sound(self, units: Iterator[torch.Tensor | None]) -> Iterator[Event | None]:
+    def _sound(self, speech: SpeechStream, units: Iterator[torch.Tensor | None]) -> Iterator[Event | None]:
         rate = self._stages.output_sample_rate
         while True:
             with self._clock.stage("token2wav"):
@@ -277,7 +286,8 @@ class Turn:
                 start = self._num_samples
                 self._num_samples += len(samples)
                 self._tally.audio_s = self._num_samples / rate
-                yield AudioChunk(*self._stamp(), start_sample=start, samples=samples, sample_rate=rate)
+                hold_s = 0.0 if start else speech.hold_s
+                yield AudioChunk(*self._stamp(), start_sample=start, samples=samples, sample_rate=rate, hold_s=hold_s)
 
     def _text_delta(self, token_ids: tuple[int, ...]) -> TextDelta:
         self._tally.num_text_tokens += len(token_ids)

@@ -40,3 +40,4 @@ def warm_up(engine: Any, pipeline: Pipeline, system_prompt: str, progress: Calla
             while not isinstance(events.get(), TERMINAL):
                 pass
             raise
+    engine.settle_pace()
