@@ -8,7 +8,7 @@ FIGURES = {
     "typed": "typed questions, all skills",
     "spoken": "questions spoken by unseen voices of known accents",
     "spoken_rooms": "the same through rooms, noise and cheap microphones",
-    "spoken_other_synth": "questions spoken by Festival's voices and Flite's kal, in other sentences than those of training's end",
+    "spoken_other_synth": "questions by Festival and Flite's kal, other sentences than in the last steps of training",
     "spoken_ked": "of these, the voice that is least like any heard in training (ked)",
     "image": "questions about drawn pictures",
     "image_camera": "questions about webcam-like pictures",
