@@ -13,9 +13,14 @@ from app.chatml.render import render_turn
 from app.engine import thinker as thinker_module
 from app.engine.decoder import Decoder, KVCache
 from app.engine.engine import Engine
+from app.engine.state import EngineState
+from app.engine.tokenizer_parts import build_tokenizer
+from app.session.fit import Load, fit_turn
 from app.types.events import TERMINAL, TextDelta, TurnFailed, TurnFinished, TurnInterrupted
-from app.types.prompt import MelBlock, Segment, VisionBlock
+from app.types.prompt import MelBlock, Prompt, Segment, VisionBlock
 from app.types.turn import TALKER_SAMPLING, THINKER_SAMPLING, TextPart, TurnSettings
+from benchmarks.geometry import build_7b, spec_7b
+from benchmarks.memory import AsOnGpu, LiveBytes, Parts
 from tests.engine_kit import (
     SYSTEM,
     codes,
@@ -351,19 +356,74 @@ def test_logits_are_made_of_the_sampled_rows_only(tiny):
 
 def test_the_caches_grow_once_for_a_whole_prompt_and_its_reply(tiny, in_pieces, monkeypatch):
     in_pieces(16)
-    capacities = []
+    sizes: dict[KVCache, list[int]] = {}
     room = KVCache.room
 
     def noted(cache, length, like, shape):
         table = room(cache, length, like, shape)
-        if cache is state.thinker_cache and (not capacities or capacities[-1] != table.shape[3]):
-            capacities.append(table.shape[3])
+        seen = sizes.setdefault(cache, [])
+        if table.shape[3] not in seen:
+            seen.append(table.shape[3])
         return table
 
     monkeypatch.setattr(KVCache, "room", noted)
     state = tiny.engine.new_state()
     run(tiny.engine, state, (TextPart("so many words " * 60),), SETTINGS)
-    assert len(capacities) == 1 and capacities[0] == state.num_tokens + 1 > 256, (capacities, state.num_tokens)
+    assert 256 < state.num_tokens
+    assert [len(seen) for seen in sizes.values()] == [1, 1], sizes
+    assert state.num_bytes <= 1.2 * state.num_tokens * tiny.engine.spec.bytes_per_token + state.positions.num_bytes
+
+
+def test_bytes_are_counted_while_a_tensor_lives_and_views_are_not_counted_again():
+    known = torch.empty(1000, device="meta")
+    with LiveBytes([known]) as watch:
+        first = known + 1  # 4,000 bytes
+        view, other = first[10:], known[:10]
+        second = first * 2
+        assert (watch.now, watch.peak) == (8000, 8000)
+        del first
+        assert watch.now == 8000, "a view of it lives"
+        del view, other
+        assert watch.now == 4000
+        second.add_(1)
+        del second
+        assert (watch.now, watch.peak) == (0, 8000)
+
+
+@pytest.mark.parametrize("name", ["one segment", "a picture", "behind a conversation"])
+def test_what_a_turn_is_said_to_take_is_what_it_takes_at_the_published_size(published, name):
+    """The most at a time, by shapes: never more than was said before the turn began, nor less than two fifths of it."""
+    parts, spec = published
+    size = {"one segment": 2500, "a picture": 1200, "behind a conversation": 700}[name]
+    num_cached = 2000 if name == "behind a conversation" else 0
+    state = EngineState(has_talker=True)
+    view = VisionBlock(torch.zeros(1).expand(4 * size, 1176), (1, 60, size // 15), False, size)
+    features = (view,) if name == "a picture" else ()
+    lengths = ((num_cached, ()), (size, features))
+    segments = [segment_of_length(spec, length, shown) for length, shown in lengths if length]
+    with torch.inference_mode(), AsOnGpu(), LiveBytes(parts.weights) as watch:
+        for segment in segments:
+            before = watch.peak = watch.now
+            state.expect(segment.num_tokens)
+            rows = list(parts.thinker.encode(segment))
+            list(parts.thinker.prefill(state, segment, rows))
+            del rows
+            parts.talker.read(state)
+    load = Load(num_cached, 0, (), (), lambda part: 0)
+    fit = fit_turn(spec, load, Prompt((segments[-1],)), TurnSettings(), None)
+    taken = watch.peak - before
+    assert 0.4 * fit.num_bytes <= taken <= fit.num_bytes, (taken, fit.num_bytes)
+
+
+def segment_of_length(spec, length: int, features: tuple) -> Segment:
+    ids = torch.full((length,), spec.ids.image if features else 0)
+    return Segment(ids, torch.arange(length).expand(3, -1), features)
+
+
+@pytest.fixture(scope="module")
+def published():
+    model = build_7b("meta")
+    return Parts(model), spec_7b(model, build_tokenizer())
 
 
 def test_the_mask_that_a_gpu_is_told_is_the_table_that_a_cpu_gets():

@@ -8,6 +8,9 @@ import torch
 from app.engine.decoder import KVCache
 from app.types.prompt import Boundary
 
+# For a reply, of the room for what it answers: so that a long conversation is not copied for its first word.
+_REPLY_SHARE = 8
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -89,10 +92,12 @@ class EngineState:
         return sum(cache.num_bytes for cache in caches) + self.states.num_bytes + self.positions.num_bytes
 
     def expect(self, num_new: int) -> None:
-        """So many tokens are going to be appended: tables that must grow do so once. The Talker reads a prompt in one
-        go and needs not be told."""
-        for table in (self.thinker_cache, self.states, self.positions):
-            table.expect(self.num_tokens + num_new)
+        """A prompt of so many tokens comes: tables that must grow for it do so once, with an eighth more for the reply
+        and its codes."""
+        length = self.num_tokens + num_new
+        for table in (self.thinker_cache, self.talker_cache, self.states, self.positions):
+            if table is not None:
+                table.expect(length + length // _REPLY_SHARE)
 
     def mark(self) -> Mark:
         return Mark(self.num_tokens, self.next_position, self.top_position, self.pending_ids)

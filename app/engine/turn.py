@@ -35,8 +35,6 @@ from app.types.turn import TurnSettings
 # going after this many has lost its end token.
 CODES_PER_TEXT_TOKEN = 40
 SPARE_CODES = 100
-# Tokens of a reply for which there is room in the caches as soon as they grow for the prompt.
-REPLY_ROOM = 256
 
 T = TypeVar("T")
 
@@ -153,8 +151,7 @@ class Turn:
             self._fed = state.mark()
         num_fed = state.num_tokens - num_reused
         state.pending_ids = ()  # the prompt closes the last reply
-        num_reply = min(self._settings.thinker.max_new_tokens, REPLY_ROOM)
-        state.expect(self._prompt.num_tokens + num_reply)
+        state.expect(self._prompt.num_tokens)
         hidden = None
         for segment in self._prompt.segments:
             encoded = []

@@ -7,12 +7,14 @@ from itertools import accumulate
 from typing import Any
 
 from app.errors import ContextFull, DemoError, OutOfMemory
-from app.types.prompt import Prompt
+from app.types.prompt import CHUNK_TOKENS, Prompt, VisionBlock
 from app.types.turn import AudioPart, Part, TextPart, TurnSettings, VideoPart
 
-# Activations of the longest segment, per token, against what one token costs in the caches: for the published 7B about
-# 150 kB of MLP and tower activations against 57 kB of Thinker KV and 14 kB of states.
-_ACTIVATION_FACTOR = 4
+# What a token needs while it goes through, against what it leaves in the caches: at the published 7B 190 to 220 kB in
+# the Thinker and 190 kB in the vision tower, against 64 kB and with a Talker 114 kB (`python -m benchmarks.memory`).
+_ACTIVATION_FACTOR = 3
+# Caches that grow for a prompt take an eighth more than they need for it, and are there twice while they are copied.
+_AHEAD_SHARE = 8
 # Left free for the allocator's rounding and the vocoder.
 _SPARE_SHARE = 0.05
 # Kept free for the reply: so many tokens or an eighth of the context, unless the reply may not grow that long anyway.
@@ -62,8 +64,11 @@ def fit_turn(spec: Any, load: Load, prompt: Prompt, settings: TurnSettings, free
     num_reply = min(settings.thinker.max_new_tokens, MAX_RESERVED_TOKENS, spec.context_length // _REPLY_SHARE)
     if prompt.reply_ids is not None:
         num_reply = len(prompt.reply_ids)
-    longest = max((segment.num_tokens for segment in prompt.segments), default=0)
-    num_bytes = (num_new + num_reply + _ACTIVATION_FACTOR * longest) * spec.bytes_per_token + spec.wide_bytes
+    num_ahead = max(num_reply, (load.num_cached + num_new) // _AHEAD_SHARE)
+    # The caches are copied one after the other, each about half of what a token leaves.
+    num_copied = load.num_cached // 2 if num_new > load.num_cached // _AHEAD_SHARE else 0
+    num_passing = max(num_copied, _ACTIVATION_FACTOR * _num_at_once(prompt))
+    num_bytes = (num_new + num_ahead + num_passing) * spec.bytes_per_token + spec.wide_bytes
     num_excess = load.num_cached + num_new + num_reply - spec.context_length
     usable = num_bytes if free_bytes is None else int(free_bytes * (1 - _SPARE_SHARE))
     advice = ""
@@ -85,6 +90,14 @@ def fit_turn(spec: Any, load: Load, prompt: Prompt, settings: TurnSettings, free
         lacks_memory=num_bytes > usable and load.num_cached + num_new + num_reply <= spec.context_length,
         advice=advice,
     )
+
+
+def _num_at_once(prompt: Prompt) -> int:
+    """Tokens that go through together: a piece of a segment, or a picture, which the tower takes whole."""
+    pieces = [min(segment.num_tokens, CHUNK_TOKENS) for segment in prompt.segments]
+    features = [feature for segment in prompt.segments for feature in segment.features]
+    views = [feature for feature in features if isinstance(feature, VisionBlock)]
+    return max([*pieces, *(view.num_tokens // view.grid_thw[0] for view in views)], default=0)
 
 
 def _cuts(num_excess: int, load: Load) -> str:
