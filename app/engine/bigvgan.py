@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniToken2WavBigVGANModel as BigVGANModel
 
+from app.engine.aside import Aside
 from app.engine.graphs import Recordings
 from app.engine.stepping import Step
 
@@ -33,7 +34,8 @@ class Sounding(Step):
 class BigVGAN:
     """The weights, which are the library's. `records`, `batches`: see `Flow`."""
 
-    def __init__(self, model: BigVGANModel, records: bool = False, batches: bool | None = None) -> None:
+    def __init__(self, model: BigVGANModel, aside: Aside, records: bool = False, batches: bool | None = None) -> None:
+        self._aside = aside
         device = model.conv_pre.weight.device
         self._is_batched = device.type == "cuda" if batches is None else batches
         self._recordings = Recordings(device) if records else None
@@ -52,19 +54,22 @@ class BigVGAN:
         return step.mel.shape[1] if self._is_batched else id(step)
 
     def run(self, steps: Sequence[Sounding]) -> None:
+        with self._aside():
+            waves = self._waves(steps)
+        for step, wave in zip(steps, waves):
+            step.wave = wave
+
+    def _waves(self, steps: Sequence[Sounding]) -> torch.Tensor:
         mel = torch.cat([step.mel for step in steps])
         one = None
         if self._recordings is not None and all(step.recurs for step in steps):
             size = 1 << (len(steps) - 1).bit_length()  # three are done as four
             one = self._recordings.of((size, mel.shape[1]), lambda: _Pass(self, mel.new_zeros(size, *mel.shape[1:])))
         if one is None:
-            waves = self.forward(mel)
-        else:
-            one.mel[: len(steps)] = mel
-            one.run()
-            waves = one.waves.clone()
-        for step, wave in zip(steps, waves):
-            step.wave = wave
+            return self.forward(mel)
+        one.mel[: len(steps)] = mel
+        one.run()
+        return one.waves[: len(steps)].clone()
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
         """`[n, num_frames, mel_dim]` -> `[n, num_frames * samples_per_frame]`"""

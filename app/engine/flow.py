@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniToken2WavDiTModel as DiTModel
 
+from app.engine.aside import Aside
 from app.engine.decoder import joined
 from app.engine.graphs import Recordings
 from app.engine.products import Product
@@ -97,9 +98,14 @@ class Flow:
     """
 
     def __init__(
-        self, dit: DiTModel, records: bool = False, batches: bool | None = None, precision: str | None = None
+        self,
+        dit: DiTModel,
+        aside: Aside,
+        records: bool = False,
+        batches: bool | None = None,
+        precision: str | None = None,
     ) -> None:
-        self._dit = dit
+        self._dit, self._aside = dit, aside
         device = dit.proj_out.weight.device
         self._is_batched = device.type == "cuda" if batches is None else batches
         self._is_tf32 = device.type == "cuda" and precision in (None, "tf32")
@@ -121,17 +127,10 @@ class Flow:
         guidance: float,
         recurs: bool = True,
     ) -> Solving:
-        """The step that solves one window, see there. `codes` int64 `[num_codes]`, `noise`
+        """The step that solves one window, see there; to be called within `aside`. `codes` int64 `[num_codes]`, `noise`
         `[1, num_frames, mel_dim]`."""
         fixed = self._fixed(voice, codes, guidance >= LEAST_GUIDANCE)
         return Solving(self, fixed, noise, ode_points, guidance, recurs)
-
-    def mel(self, voice, codes, noise, ode_points, guidance):
-        step = self.solve(voice, codes[0], noise, ode_points, guidance)
-        while step.num_left:
-            self.run([step])
-            yield None
-        yield step.mel
 
     def key(self, step: Solving) -> Hashable:
         if not self._is_batched:
@@ -139,29 +138,33 @@ class Flow:
         return step.mel.shape[1], step.ode_points, len(step.fixed), step.num_done
 
     def run(self, steps: Sequence[Solving]) -> None:
-        first = steps[0]
-        schedule, mel = self._schedule(first.ode_points), torch.cat([step.mel for step in steps])
-        length, moments = schedule.steps[first.num_done], schedule.moments[first.num_done]
-        with _products_in(tf32=self._is_tf32):
-            evaluate = self._evaluation(steps)
-            guidance = None if first.guidance is None else torch.cat([step.guidance for step in steps])
-
-            def velocity(moment: _Moment, at: torch.Tensor) -> torch.Tensor:
-                output = evaluate(moment, at)
-                if guidance is None:
-                    return output[0]
-                guided, null = output
-                return guided + (guided - null) * guidance
-
-            # The library's Runge-Kutta: the 3/8 rule.
-            k1 = velocity(moments[0], mel)
-            k2 = velocity(moments[1], mel + length * k1 * (1 / 3))
-            k3 = velocity(moments[2], mel + length * (k2 - k1 * (1 / 3)))
-            k4 = velocity(moments[3], mel + length * (k1 - k2 + k3))
-            mel = mel + (k1 + 3 * (k2 + k3) + k4) * length / 8
+        with self._aside(), _products_in(tf32=self._is_tf32):
+            mel = self._stepped(steps)
         for row, step in enumerate(steps):
             step.mel = mel[row : row + 1]
             step.num_done += 1
+
+    def _stepped(self, steps: Sequence[Solving]) -> torch.Tensor:
+        """Their mels behind one step of the solver more, `[window, num_frames, mel_dim]`."""
+        first = steps[0]
+        schedule, mel = self._schedule(first.ode_points), torch.cat([step.mel for step in steps])
+        length, moments = schedule.steps[first.num_done], schedule.moments[first.num_done]
+        evaluate = self._evaluation(steps)
+        guidance = None if first.guidance is None else torch.cat([step.guidance for step in steps])
+
+        def velocity(moment: _Moment, at: torch.Tensor) -> torch.Tensor:
+            output = evaluate(moment, at)
+            if guidance is None:
+                return output[0]
+            guided, null = output
+            return guided + (guided - null) * guidance
+
+        # The library's Runge-Kutta: the 3/8 rule.
+        k1 = velocity(moments[0], mel)
+        k2 = velocity(moments[1], mel + length * k1 * (1 / 3))
+        k3 = velocity(moments[2], mel + length * (k2 - k1 * (1 / 3)))
+        k4 = velocity(moments[3], mel + length * (k1 - k2 + k3))
+        return mel + (k1 + 3 * (k2 + k3) + k4) * length / 8
 
     def _evaluation(self, steps: Sequence[Solving]) -> Callable[[_Moment, torch.Tensor], torch.Tensor]:
         """Of a moment and mels `[window, num_frames, mel_dim]`: velocities `[1 or 2, window, num_frames, mel_dim]`."""

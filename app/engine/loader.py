@@ -135,7 +135,7 @@ def build_engine(
     talker = token2wav = None
     voices: dict[str, Voice] = {}
     if spec.has_talker:
-        talker, token2wav = Talker(model.talker, thinker, make_runner), Token2Wav(model.token2wav.float())
+        talker, token2wav = Talker(model.talker, thinker, make_runner), Token2Wav(model.token2wav.float(), records)
         voices = {name: _voice(name, entry, token2wav.device) for name, entry in model.speaker_map.items()}
     stages = Stages(
         thinker, talker, token2wav, voices, windows, frozenset(spec.ids.ends_of_text), spec.output_sample_rate

@@ -34,6 +34,10 @@ class TurnClock:
         finally:
             span.busy_s += self.now() - start
 
+    def count(self, name: str, seconds: float) -> None:
+        """A stage that has begun was at it for so much longer, while nobody waited."""
+        self._spans[name].busy_s += seconds
+
     def spans(self) -> list[tuple[str, float, float]]:
         """(stage, start_s, busy_s) of each stage that ran, in order of its first start."""
         ordered = sorted(self._spans.items(), key=lambda item: item[1].start_s)

@@ -30,8 +30,8 @@ class Step:
         self.clock: TurnClock | None = None
         self.stage = ""
 
-    def done(self, clock: TurnClock, stage: str) -> Iterator["Step"]:
-        """`yield from` it. What went wrong is thrown there; the time counts for `stage`."""
+    def done(self, clock: TurnClock | None = None, stage: str = "") -> Iterator["Step"]:
+        """`yield from` it. What went wrong is thrown there; the time counts for `stage` of whoever says so last."""
         self.clock, self.stage = clock, stage
         yield self
         if self.error is not None:

@@ -1,15 +1,18 @@
 """Codec tokens to sound as they come: windows of the flow-matching DiT, then BigVGAN with its context."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import Qwen2_5OmniToken2WavModel as Token2WavModel
 
-from app.engine.flow import LEAST_GUIDANCE, Flow, Voice
+from app.engine.aside import Aside, Packet
+from app.engine.bigvgan import BigVGAN, Sounding
+from app.engine.flow import LEAST_GUIDANCE, Flow, Solving, Voice
 from app.engine.ramp import Blocks, Paces, Ramp
 from app.engine.spec import TOKEN2WAV_SAMPLE_RATE
+from app.engine.stepping import Step
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,17 @@ DEFAULT_WINDOWS = Windows()
 
 
 class Token2Wav:
-    """The vocoder's weights, always float32, and how fast they are here; `stream` opens one utterance."""
+    """The vocoder's weights, always float32, and how fast they are here; `stream` opens one utterance.
 
-    def __init__(self, model: Token2WavModel) -> None:
+    `records`, `batches`: see `Flow`. On CUDA all of it runs aside, and nobody waits for it.
+    """
+
+    def __init__(self, model: Token2WavModel, records: bool = False, batches: bool | None = None) -> None:
         self.dit = model.code2wav_dit_model
-        self.flow = Flow(self.dit)
-        self.bigvgan = model.code2wav_bigvgan_model
-        self.samples_per_frame = 1
-        for rate in self.bigvgan.config.upsample_rates:
-            self.samples_per_frame *= rate
+        self.aside = Aside(self.device)
+        self.flow = Flow(self.dit, self.aside, records, batches)
+        self.bigvgan = BigVGAN(model.code2wav_bigvgan_model, self.aside, records, batches)
+        self.samples_per_frame = self.bigvgan.samples_per_frame
         self.paces = Paces()
 
     @property
@@ -78,18 +83,36 @@ class Token2Wav:
         seconds = size * self.samples_per_frame / sample_rate
         return Blocks(windows.chunks, windows.look_back, windows.look_ahead, size // self.dit.repeats, seconds)
 
-    def mel(
-        self, voice: Voice, codes: list[int], noise: torch.Tensor, ode_points: int, guidance: float
-    ) -> Iterator[torch.Tensor | None]:
-        """Solves one window, see `Flow.mel`."""
+    def solving(
+        self,
+        voice: Voice,
+        codes: Sequence[int],
+        noise: torch.Tensor,
+        ode_points: int,
+        guidance: float,
+        recurs: bool = True,
+    ) -> Solving:
+        """The step that solves one window; `noise` `[1, num_frames, mel_dim]` on the CPU. `recurs`: windows of this
+        length are common."""
         # Codes that the codec never has (a Talker may sample control codes) are silence, as in other servers.
         known = self.dit.text_embed.codec_embed.num_embeddings
-        codes_in = torch.tensor([[code if code < known else 0 for code in codes]], device=self.device)
-        return self.flow.mel(voice, codes_in, noise, ode_points, guidance)
+        with self.aside():
+            codes_in = self.aside.upload(torch.tensor([code if code < known else 0 for code in codes]))
+            return self.flow.solve(voice, codes_in, self.aside.upload(noise), ode_points, guidance, recurs)
 
-    def wave(self, mel: torch.Tensor) -> torch.Tensor:
-        """Mel `[1, num_frames, mel_dim]` -> samples `[num_frames * samples_per_frame]` in [-1, 1]."""
-        return self.bigvgan(mel.transpose(1, 2)).reshape(-1).float()
+    def sounding(self, mel: torch.Tensor, recurs: bool = True) -> Sounding:
+        """The step that makes a wave of a mel `[1, num_frames, mel_dim]`, which was made aside."""
+        return Sounding(self.bigvgan, mel, recurs)
+
+
+@dataclass(frozen=True, eq=False)
+class _Flight:
+    """A packet that is not there yet, of a window of so many blocks, `num_final` of which it made final."""
+
+    packet: Packet
+    num_blocks: int
+    num_final: int
+    is_last: bool
 
 
 class SpeechStream:
@@ -118,10 +141,14 @@ class SpeechStream:
         dit = weights.dit
         self._block, self._repeats, self._mel_dim = dit.block_size, dit.repeats, dit.mel_dim
         self._noise = torch.zeros(1, 0, self._mel_dim)
-        self._mel = torch.zeros(1, 0, self._mel_dim, device=weights.device)
+        with weights.aside():
+            self._mel = torch.zeros(1, 0, self._mel_dim, device=weights.device)
         self._codes: list[int] = []
         self._num_ready = 0
+        self._flight: _Flight | None = None
         self.num_samples = 0
+        # Of the newest packet: seconds that a device was at it while nobody waited.
+        self.device_s = 0.0
         # How long the player must wait with the first packet.
         self.hold_s = 0.0
 
@@ -129,54 +156,87 @@ class SpeechStream:
         """Codes come faster from now on."""
         self._ramp.text_ended()
 
-    def push(self, code: int) -> Iterator[torch.Tensor | None]:
-        """Yields None between units of work and each new packet of samples `[num_samples]`, often nothing at all."""
+    def pause(self) -> None:
+        """Where there is only to be waited."""
+        if self._flight is not None:
+            self._flight.packet.pause()
+
+    def push(self, code: int) -> Iterator[Step | torch.Tensor | None]:
+        """Yields what is to be done, None where there is only to be waited, and each new packet of samples
+        `[num_samples]`; often nothing at all."""
+        yield from self._arrived()
         self._codes.append(code)
         self._ramp.code()
         known, ahead = self._mel.shape[1], self._windows.look_ahead
         num_ready = (len(self._codes) * self._repeats - known) // self._block - ahead
         if num_ready > self._num_ready:
             self._num_ready = num_ready
+            # One window at a time: the next is decided on when it is known how long the last one took.
+            yield from self._awaited()
             if self._ramp.is_due(num_ready):
                 self._num_ready = 0
                 yield from self._window(known + num_ready * self._block, known + (num_ready + ahead) * self._block)
 
-    def finish(self) -> Iterator[torch.Tensor | None]:
+    def finish(self) -> Iterator[Step | torch.Tensor | None]:
         """The rest: what was kept back for its look-ahead. Nothing when called again."""
+        yield from self._awaited()
         end = len(self._codes) * self._repeats
         if end > self._mel.shape[1]:
             yield from self._window(end, end)
+            yield from self._awaited()
 
-    def _window(self, final: int, end: int) -> Iterator[torch.Tensor | None]:
+    def _window(self, final: int, end: int) -> Iterator[Step | torch.Tensor | None]:
         """Make mel frames final up to `final`, looking ahead to `end`, and the sound that they settle."""
         self._ramp.begin()
         start = max(0, self._mel.shape[1] - self._windows.look_back * self._block)
         while self._noise.shape[1] < end:
             block = torch.randn(1, self._block, self._mel_dim, generator=self._generator)
             self._noise = torch.cat([self._noise, block], dim=1)
-        noise = self._noise[:, start:end].to(self._weights.device)
-        codes = self._codes[start // self._repeats : -(-end // self._repeats)]
-        mel = None
-        for mel in self._weights.mel(self._voice, codes, noise, self._ode_points, self._guidance):
-            if mel is None:
-                yield None
-        known = self._mel.shape[1]
-        self._mel = torch.cat([self._mel, mel[:, known - start : final - start]], dim=1)
-        # Off the device before the clock is read: what was begun there may still run.
-        packet = self._packet(mel[:, final - start :], is_last=final == end).cpu()
-        lengths = (-(-frames // self._block) for frames in (end - start, final - known))
-        self.hold_s += self._ramp.done(*lengths, is_last=final == end)
-        yield packet
+        codes, known, is_last = (
+            self._codes[start // self._repeats : -(-end // self._repeats)],
+            self._mel.shape[1],
+            final == end,
+        )
+        with self._weights.aside():
+            begun = self._weights.aside.now()
+        noise = self._noise[:, start:end]
+        solving = self._weights.solving(self._voice, codes, noise, self._ode_points, self._guidance, not is_last)
+        while solving.num_left:
+            yield from solving.done()
+        with self._weights.aside():
+            self._mel = torch.cat([self._mel, solving.mel[:, known - start : final - start]], dim=1)
+            sounding, place = self._sounding(solving.mel[:, final - start :], is_last)
+        yield from sounding.done()
+        with self._weights.aside():
+            packet = Packet(self._weights.aside, sounding.wave[place], begun)
+        self._flight = _Flight(packet, -(-(end - start) // self._block), -(-(final - known) // self._block), is_last)
+        yield from self._arrived()
 
-    def _packet(self, draft: torch.Tensor, is_last: bool) -> torch.Tensor:
-        """Sound up to the last final mel frame. The look-ahead's draft serves as the vocoder's right context."""
+    def _sounding(self, draft: torch.Tensor, is_last: bool) -> tuple[Sounding, slice]:
+        """Sound up to the last final mel frame, and where it stands in the wave that is made: the look-ahead's draft
+        serves as the vocoder's right context."""
         context, rate = self._windows.vocoder_context, self._weights.samples_per_frame
         done = self.num_samples // rate
         final = self._mel.shape[1]
         until = final if is_last or draft.shape[1] >= context else final - context + draft.shape[1]
         start = max(0, done - context)
-        mel = torch.cat([self._mel[:, start:], draft[:, :context]], dim=1)
-        mel = mel[:, : until - start + context]
-        samples = self._weights.wave(mel)[(done - start) * rate : (until - start) * rate]
-        self.num_samples += samples.shape[0]
-        return samples
+        mel = torch.cat([self._mel[:, start:], draft[:, :context]], dim=1)[:, : until - start + context]
+        place = slice((done - start) * rate, (until - start) * rate)
+        self.num_samples += place.stop - place.start
+        return self._weights.sounding(mel, not is_last), place
+
+    def _arrived(self) -> Iterator[torch.Tensor]:
+        """The packet that is on its way, if it is there."""
+        flight = self._flight
+        if flight is not None and flight.packet.is_ready:
+            self._flight = None
+            self.hold_s += self._ramp.done(flight.num_blocks, flight.num_final, is_last=flight.is_last)
+            self.device_s = flight.packet.device_s
+            yield flight.packet.samples()
+
+    def _awaited(self) -> Iterator[torch.Tensor | None]:
+        """The same, when it is there."""
+        while self._flight is not None:
+            yield from self._arrived()
+            if self._flight is not None:
+                yield None

@@ -252,7 +252,7 @@ class Turn:
             yield from self._codec(step.next_id, speech)
         yield from self._sound(speech, speech.finish())
 
-    def _codec(self, code: int, speech: SpeechStream) -> Iterator[Event | None]:
+    def _codec(self, code: int, speech: SpeechStream) -> Iterator[Event | Step | None]:
         self._tally.num_codec_frames += 1
         if self._tally.first_codec_s is None:
             self._tally.first_codec_s = self._clock.now()
@@ -267,24 +267,34 @@ class Turn:
             speech.text_ended()
         yield from self._sound(speech, speech.push(code))
 
-    def _sound(self, speech: SpeechStream, units: Iterator[torch.Tensor | None]) -> Iterator[Event | None]:
+    def _sound(
+        self, speech: SpeechStream, units: Iterator[Step | torch.Tensor | None]
+    ) -> Iterator[Event | Step | None]:
         rate = self._stages.output_sample_rate
         while True:
             with self._clock.stage("token2wav"):
                 unit = next(units, _NO_MORE)
-                samples = unit.cpu().numpy() if isinstance(unit, torch.Tensor) else None
             if unit is _NO_MORE:
                 return
-            if samples is None:
+            if isinstance(unit, Step):
+                yield from unit.done(self._clock, "token2wav")
+            elif unit is None:
+                speech.pause()
                 yield None
-            elif len(samples):
+            elif len(unit):
+                self._clock.count("token2wav", speech.device_s)
                 if self._tally.first_packet_s is None:
                     self._tally.first_packet_s = self._clock.now()
                 start = self._num_samples
-                self._num_samples += len(samples)
+                self._num_samples += len(unit)
                 self._tally.audio_s = self._num_samples / rate
-                hold_s = 0.0 if start else speech.hold_s
-                yield AudioChunk(*self._stamp(), start_sample=start, samples=samples, sample_rate=rate, hold_s=hold_s)
+                yield AudioChunk(
+                    *self._stamp(),
+                    start_sample=start,
+                    samples=unit.numpy(),
+                    sample_rate=rate,
+                    hold_s=0.0 if start else speech.hold_s,
+                )
 
     def _text_delta(self, token_ids: tuple[int, ...]) -> TextDelta:
         self._tally.num_text_tokens += len(token_ids)
