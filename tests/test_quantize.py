@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from transformers import Qwen2_5OmniForConditionalGeneration
 
 from app.chatml.render import PastTurn
 from app.config import MICRO_CHECKPOINT, Config
 from app.engine.loader import EngineOptions, load_engine
-from app.engine.quantize import FEW_ROWS, Int4Weight, Int8Weight, packed_weights, predicted_bytes
+from app.engine.quantize import FEW_ROWS, Int4Weight, Int8Weight, pack, packed_weights, predicted_bytes
 from app.errors import BadConfig
 from app.flags import parse_flags
 from app.session.fit import Load, fit_turn
@@ -173,6 +174,19 @@ def test_loading_tells_how_far_it_is(tiny_checkpoint):
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1, shares
 
 
+def test_layers_become_narrow_one_by_one(tiny_checkpoint):
+    model = Qwen2_5OmniForConditionalGeneration.from_pretrained(tiny_checkpoint)
+    layers, seen = model.thinker.model.layers, []
+
+    def note(share):
+        wide = [layer.mlp.down_proj.weight.numel() > 0 for layer in layers]
+        assert [hasattr(layer, "packed") for layer in layers] == [not one for one in wide]
+        seen.append(sum(wide))
+
+    pack(model, "int8", torch.device("cpu"), note)
+    assert seen == list(range(len(layers), -1, -1)), seen
+
+
 def test_a_turn_needs_room_for_the_widest_weight(micro):
     spec = micro["int8"].spec
     head = micro["int8"].stages.thinker.model.lm_head
@@ -202,3 +216,26 @@ def test_int4_without_its_library_says_what_to_install(tiny_checkpoint, monkeypa
     with pytest.raises(BadConfig, match="pip install -r requirements-quantize.txt"):
         loaded(tiny_checkpoint, "int4")
     loaded(tiny_checkpoint, "int8", text_only=True).close()
+
+
+# -- on a GPU ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, this machine has none")
+@pytest.mark.parametrize("engine", ["eager", "graphs"])
+@pytest.mark.parametrize("name", KINDS)
+def test_on_a_gpu_it_answers_as_on_a_cpu(name, engine):
+    """In 16 bits a near tie may fall the other way; most questions have none."""
+    questions = ("What can you do?", "What is the opposite of hot?", "Who are you?")
+    answers = []
+    for device in ("cpu", "cuda"):
+        options = {"device": device, "dtype": "bfloat16", "text_only": True}
+        if device == "cuda":
+            options["engine"] = engine
+        one = loaded(MICRO_CHECKPOINT, name, **options)
+        plain = replace(SETTINGS, speak=False)
+        answers.append([text_ids(run(one, one.new_state(), (TextPart(words),), plain)) for words in questions])
+        places = {tensor.device.type for tensor in (*one.stages.thinker.model.parameters(),)}
+        assert places == {device}
+        one.close()
+    assert sum(a == b for a, b in zip(*answers)) >= len(questions) - 1, answers
