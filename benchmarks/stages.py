@@ -24,6 +24,7 @@ from transformers import DynamicCache
 from app.chatml.render import DEFAULT_SYSTEM_PROMPT, render_turn
 from app.config import MICRO_CHECKPOINT
 from app.engine.decoder import KVCache
+from app.engine.products import Product
 from app.engine.sampling import TokenSampler
 from app.engine.stepping import run_together
 from app.engine.token2wav import DEFAULT_WINDOWS
@@ -42,7 +43,8 @@ CODES_PER_TOKEN = 15
 
 @dataclass(frozen=True)
 class Unit:
-    """`library_ms`: None where the library has no such unit of its own; `floor_ms`: None where none is known."""
+    """`library_ms`: of the library's unit, None where it has none; of four windows together, of the same one after
+    another. `floor_ms`: None where none is known."""
 
     name: str
     ms: float
@@ -153,7 +155,7 @@ def units_of(
     num_blocks = DEFAULT_WINDOWS.look_back + 1 + DEFAULT_WINDOWS.look_ahead
     num_frames = num_blocks * token2wav.dit.block_size
     codes = list(range(num_frames // token2wav.dit.repeats))
-    noise = torch.randn(1, num_frames, token2wav.dit.mel_dim, device=subject.device)
+    noise = torch.randn(1, num_frames, token2wav.dit.mel_dim)
     codes_in = torch.tensor([codes], device=subject.device)
     _, float_rate = chip(subject.device, torch.float32)
     # Both halves of the guidance, four evaluations a step.
@@ -161,16 +163,29 @@ def units_of(
     matrices = [
         w for block in token2wav.dit.transformer_blocks for part in (block.attn, block.ff) for w in part.parameters()
     ]
+
+    def solved(number: int) -> None:
+        steps = [token2wav.solving(voice, codes, noise, ode_points, 0.5) for _ in range(number)]
+        while steps[0].num_left:
+            run_together(steps)
+
     add(
         "dit_window",
         few,
-        lambda: list(token2wav.mel(voice, codes, noise, ode_points, 0.5)),
+        lambda: solved(1),
         lambda: token2wav.dit.sample(voice.cond, voice.ref_mel, codes_in, num_steps=ode_points),
         2 * num_rows * sum(weight.numel() for weight in matrices) / float_rate,
     )
+    if subject.device.type == "cuda":  # elsewhere windows gain nothing from each other and are solved alone
+        add("dit_windows_4", few, lambda: solved(4), lambda: [solved(1) for _ in range(4)])
     frames = token2wav.dit.block_size + 2 * DEFAULT_WINDOWS.vocoder_context
     mel = torch.randn(1, frames, token2wav.dit.mel_dim, device=subject.device)
-    add("bigvgan_window", few, lambda: token2wav.wave(mel))
+    add(
+        "bigvgan_window",
+        few,
+        lambda: run_together([token2wav.sounding(mel)]),
+        lambda: model.token2wav.code2wav_bigvgan_model(mel.transpose(1, 2)),
+    )
 
     width = model.thinker.config.text_config.hidden_size
     long = torch.randn(NUM_PREFILLED, width, device=subject.device).to(model.thinker.dtype)
@@ -199,7 +214,8 @@ def chip(device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
     copy_s = _medians([lambda: other.copy_(block)], 7, device)[0] / 1e3
     side = 8192 if is_cuda else 768
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    product_s = _medians([lambda: left @ right], 7, device)[0] / 1e3
+    product = Product(right)
+    product_s = _medians([lambda: product(left)], 7, device)[0] / 1e3
     return 2 * len(block) / copy_s, 2 * side**3 / product_s
 
 
