@@ -10,7 +10,7 @@ from components.handlers import Handlers
 from components.pages import PageState
 from components.past import build_past
 from components.player import build_player
-from components.settings import build_advanced, build_speak, build_system_prompt, build_video_sound
+from components.settings import build_advanced, build_sound, build_speak, build_system_prompt, build_video_sound
 from components.tabs import build_tabs
 from components.texts import i18n
 from components.tray import Probe, build_tray
@@ -94,9 +94,10 @@ def build_widgets(service: Service) -> Page:
             with gr.Tab(i18n("tab_settings"), id="settings", elem_id="panel-settings"):
                 voices = build_voices(service.preview)
                 speak = build_speak()
+                sound = build_sound(service.default_settings)
                 video_sound = build_video_sound()
                 prompt = build_system_prompt(service.default_system_prompt)
-                answer = build_advanced(speak, service.default_settings)
+                answer = build_advanced(speak, sound, service.default_settings)
                 with gr.Row(elem_id="carry"):
                     export = gr.Button(i18n("export"), size="sm", elem_id="export")
                     taken_in = gr.UploadButton(

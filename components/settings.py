@@ -1,5 +1,6 @@
 """The settings of a turn as widgets, and back into `TurnSettings`; knows no session."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,13 @@ from app.types.turn import Sampling, TurnSettings
 from components.texts import i18n
 
 MAX_SEED = 2**31 - 1
+# Solver points and guidance of each choice; docs/performance.md has what the cheaper ones cost. The first is published.
+SOUNDS = {"best": (10, 0.5), "balanced": (5, 0.5), "fastest": (3, 0.5)}
+TAKE_SOUND_JS = f"(sound) => ({json.dumps(SOUNDS)})[sound]"
+NAME_SOUND_JS = f"""(points, guidance) => {{
+    const named = Object.entries({json.dumps(SOUNDS)}).find(([, at]) => at[0] === points && at[1] === guidance);
+    return named ? named[0] : null;
+}}"""
 
 
 @dataclass(frozen=True)
@@ -31,9 +39,11 @@ class SamplingControls:
 
 @dataclass(frozen=True)
 class AnswerControls:
-    """How the next turn is answered, the voice apart. `all` in the order that `settings_from` reads."""
+    """How the next turn is answered, the voice apart. `all` in the order that `settings_from` reads. `sound` names what
+    `ode_points` and `guidance` are, or nothing where they are none of its choices."""
 
     speak: gr.Checkbox
+    sound: gr.Radio
     seed: gr.Textbox
     ode_points: gr.Slider
     guidance: gr.Slider
@@ -46,7 +56,7 @@ class AnswerControls:
 
     @property
     def with_checkpoint_defaults(self) -> list[gr.components.Component]:
-        return [self.ode_points, self.guidance, *self.thinker.all, *self.talker.all]
+        return [self.sound, self.ode_points, self.guidance, *self.thinker.all, *self.talker.all]
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,16 @@ class PromptControls:
 
 def build_speak() -> gr.Checkbox:
     return gr.Checkbox(True, label=i18n("speak"), info=i18n("speak_info"), elem_id="speak")
+
+
+def build_sound(defaults: TurnSettings) -> gr.Radio:
+    return gr.Radio(
+        [(i18n(f"sound_{name}"), name) for name in SOUNDS],
+        value=sound_of(defaults),
+        label=i18n("sound"),
+        info=i18n("sound_info"),
+        elem_id="sound",
+    )
 
 
 def build_video_sound() -> gr.Checkbox:
@@ -83,7 +103,7 @@ def build_system_prompt(default: str) -> PromptControls:
     return PromptControls(text, warning, reset)
 
 
-def build_advanced(speak: gr.Checkbox, defaults: TurnSettings) -> AnswerControls:
+def build_advanced(speak: gr.Checkbox, sound: gr.Radio, defaults: TurnSettings) -> AnswerControls:
     with gr.Accordion(i18n("advanced"), open=False, elem_id="advanced"):
         # A number field would show an empty seed as 0, and send it.
         seed = gr.Textbox("", label=i18n("seed"), info=i18n("seed_info"), max_length=10, max_lines=1, elem_id="seed")
@@ -108,7 +128,13 @@ def build_advanced(speak: gr.Checkbox, defaults: TurnSettings) -> AnswerControls
                 info=i18n("guidance_info"),
                 elem_id="guidance",
             )
-    return AnswerControls(speak, seed, ode_points, guidance, thinker, talker)
+    # In the browser alone, so that a message that is sent at once has what was chosen. A choice moves the sliders, and
+    # a slider that is moved names the choice or takes it away.
+    alone = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    sound.input(None, sound, [ode_points, guidance], js=TAKE_SOUND_JS, **alone)
+    for slider in (ode_points, guidance):
+        slider.change(None, [ode_points, guidance], sound, js=NAME_SOUND_JS, **alone)
+    return AnswerControls(speak, sound, seed, ode_points, guidance, thinker, talker)
 
 
 def _build_sampling(stage: str, defaults: Sampling, limit: str, most: int) -> SamplingControls:
@@ -146,7 +172,14 @@ def _build_sampling(stage: str, defaults: Sampling, limit: str, most: int) -> Sa
 
 def default_values(defaults: TurnSettings) -> list[Any]:
     """Values of `AnswerControls.with_checkpoint_defaults`."""
-    return [defaults.ode_points, defaults.guidance, *vars(defaults.thinker).values(), *vars(defaults.talker).values()]
+    vocoder = [sound_of(defaults), defaults.ode_points, defaults.guidance]
+    return [*vocoder, *vars(defaults.thinker).values(), *vars(defaults.talker).values()]
+
+
+def sound_of(settings: TurnSettings) -> str | None:
+    """Which of `SOUNDS` it is, None for none."""
+    asked = (settings.ode_points, settings.guidance)
+    return next((name for name, sound in SOUNDS.items() if sound == asked), None)
 
 
 def settings_from(voice: str | None, values: Sequence[Any]) -> TurnSettings:

@@ -85,13 +85,13 @@ def test_nothing_on_the_page_comes_from_elsewhere(demo):
 
 def test_default_widgets_ask_for_the_default_settings():
     defaults = TurnSettings()
-    ode_points, guidance, *sampling = default_values(defaults)
+    _, ode_points, guidance, *sampling = default_values(defaults)
     assert settings_from(None, [True, "", ode_points, guidance, *sampling]) == defaults
 
 
 @pytest.mark.parametrize("seed", ["-1", "1.5", "x", "99999999999"])
 def test_an_odd_seed_is_refused(seed: str):
-    ode_points, guidance, *sampling = default_values(TurnSettings())
+    _, ode_points, guidance, *sampling = default_values(TurnSettings())
     with pytest.raises(BadInput):
         settings_from(None, [True, seed, ode_points, guidance, *sampling])
 
