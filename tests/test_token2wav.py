@@ -164,13 +164,11 @@ def all_together(utterances):
     while live:
         asked = []
         for index, units in list(live.items()):
-            unit = next(units, None)
-            while isinstance(unit, torch.Tensor):
+            while isinstance(unit := next(units, "the end"), torch.Tensor):
                 packets[index].append(unit.numpy())
-                unit = next(units, None)
-            if unit is None:
+            if unit == "the end":
                 del live[index]
-            else:
+            elif unit is not None:
                 asked.append(unit)
         groups = {}
         for step in asked:
