@@ -1,4 +1,4 @@
-"""Several people who are spoken to at once: their turns stepped together beside the same turns stepped one after another.
+"""Several people who are spoken to at once: their turns stepped together, and beside it one after another.
 
     python -m benchmarks.together                      the micro checkpoint, one thread of a CPU
     python -m benchmarks.together --geometry 7b        the published 7B shape with random weights, on a GPU
