@@ -17,8 +17,11 @@ from dataclasses import dataclass
 # Few sizes, so that what is kept for each length of a window is made once. Of 8 blocks (1.9 s) a window costs 1.4 times
 # the offline pass, of 3 twice; more brings little and makes other turns and a stop wait longer for each solver step.
 SIZES = (1, 2, 3, 5, 8)
-# What was measured may take so much longer: two units that differ by a tenth each way from what they are as a rule.
+# What was measured may take so much longer, at the least: two units that differ by a tenth each way from what they are
+# as a rule. Where windows were further from what was expected, so many times their mean distance.
 MARGIN = 1.25
+SPREADS = 3.0
+_MOST_SPREAD = 1.0
 # From a packet's last sample to the browser's ring: 20 ms as a rule, 100 ms in a burst.
 DELIVERY_S = 0.06
 # A hold is made for a reply of this length. A longer one on a machine that does not keep up has gaps in the end.
@@ -63,6 +66,8 @@ class Pace:
     def __init__(self) -> None:
         self.is_settled = False
         self.code_s: float | None = None
+        # How far windows are from what was expected of them, as a share of it.
+        self.spread = 0.0
         self._window_s: dict[int, float] = {}
         self._seen: dict[int, int] = {}
 
@@ -73,7 +78,7 @@ class Pace:
     def scaled(self, factor: float) -> "Pace":
         """A new one that expects windows to take so much longer."""
         pace = Pace()
-        pace.code_s = self.code_s
+        pace.code_s, pace.spread = self.code_s, self.spread
         pace._window_s = {length: factor * seconds for length, seconds in self._window_s.items()}
         return pace
 
@@ -187,11 +192,11 @@ class Ramp:
             return False
         lead_s = self._dry_at - self._clock()
         larger = SIZES[SIZES.index(num_blocks) + 1]
-        if self._work_s(larger) * MARGIN + DELIVERY_S <= lead_s:
+        if self._work_s(larger) * self._margin + DELIVERY_S <= lead_s:
             return False
         work_s = self._work_s(num_blocks)
         made = self._num_made + num_blocks
-        left_s = lead_s - work_s * MARGIN + num_blocks * self._blocks.seconds
+        left_s = lead_s - work_s * self._margin + num_blocks * self._blocks.seconds
         if self._plays_through(left_s, made, max(TYPICAL_S, made * self._blocks.seconds + FORESIGHT_S)):
             return True
         enough = self._sustaining()
@@ -228,7 +233,9 @@ class Ramp:
     def _note_window(self, num_blocks: int, seconds: float) -> None:
         pace = self._pace
         if pace.knows(num_blocks):
-            share = min(2.0, max(0.5, seconds / max(pace.window_s(num_blocks), 1e-6)))
+            share = seconds / max(pace.window_s(num_blocks), 1e-6)
+            pace.spread = _mixed(pace.spread, min(_MOST_SPREAD, abs(share / self._slowness - 1)))
+            share = min(2.0, max(0.5, share))
             self._slowness = _mixed(self._slowness, share, 0.5)
         pace.note_window(num_blocks, seconds)
 
@@ -255,6 +262,10 @@ class Ramp:
         num_writing = min(last, max(first, num_written)) - first if self._is_writing else 0
         return num_writing * writing + (last - first - num_writing) * speaking
 
+    @property
+    def _margin(self) -> float:
+        return max(MARGIN, 1 + SPREADS * self._pace.spread)
+
     def _window_s(self, num_made: int, chunk: int) -> float:
         return self._slowness * self._pace.window_s(self._blocks.in_window(num_made, chunk))
 
@@ -273,7 +284,7 @@ class Ramp:
         for chunk in SIZES:
             codes_s = self._codes_s(self._num_codes, self._num_codes + chunk * blocks.codes, self._num_codes)
             work_s = codes_s + self._window_s(blocks.look_back, chunk)
-            if work_s * MARGIN + DELIVERY_S <= chunk * blocks.seconds:
+            if work_s * self._margin + DELIVERY_S <= chunk * blocks.seconds:
                 return chunk
         return None
 
@@ -300,9 +311,9 @@ class Ramp:
             for chunk in (blocks.published_chunk(window),) if self._is_fixed else SIZES:
                 last = max(num_codes, (num_made + chunk + blocks.look_ahead) * blocks.codes)
                 work_s = self._codes_s(num_codes, last, TYPICAL_TEXT_CODES) + self._window_s(num_made, chunk)
-                if work_s * MARGIN + DELIVERY_S > lead_s:
+                if work_s * self._margin + DELIVERY_S > lead_s:
                     break
-                found = (chunk, last, work_s * MARGIN)
+                found = (chunk, last, work_s * self._margin)
             if found is None:
                 return False
             chunk, num_codes, work_s = found
