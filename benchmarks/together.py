@@ -93,7 +93,7 @@ def report(subject: Subject, runs: int) -> None:
 
 def settings_of(subject: Subject) -> TurnSettings:
     defaults = subject.engine.spec.defaults
-    settings = replace(defaults, thinker=defaults.thinker.greedy(), talker=defaults.talker.greedy(), seed=0)
+    settings = replace(defaults, thinker=defaults.thinker.greedy(), talker=defaults.talker.greedy())
     if not subject.engine.spec.is_random:
         return settings
     endless(subject)
@@ -114,8 +114,9 @@ def measured(subject: Subject, settings: TurnSettings, number: int, runs: int) -
             for name, size in ways.items():
                 stepping.MAX_TOGETHER = size
                 crowd = ask_all(subject, settings, number)
-                if run:  # the first pays for allocation and recording
+                if run:  # the first pays for allocation and recording, and finds out how fast this machine is
                     found[name].append(crowd)
+                subject.engine.stages.token2wav.paces.settle()
     finally:
         stepping.MAX_TOGETHER = together
 
