@@ -160,7 +160,7 @@ EN = {
     "speak_info": "Off: text only, which is faster",
     "sound": "Sound",
     "sound_info": "Balanced takes half the time of best, fastest a third. They change the sound by 0.5 and 1.3 dB,"
-    " another seed by 3.6; a recognizer lost no words. Measured with the small model.",
+    " another seed by 3.7; a recognizer lost no words. Measured with the small model.",
     "sound_best": "Best",
     "sound_balanced": "Balanced",
     "sound_fastest": "Fastest",
