@@ -116,11 +116,16 @@ class StaticRunner(DecodeRunner):
         return next((capacity for capacity in TABLES if step.cache.length + 1 < capacity), None)
 
     def prepare(self, width: int) -> None:
-        """Records what the first turns need. `width`: of a token's input."""
+        """Records what the first turns need, if it can. `width`: of a token's input."""
         like = next(self.head.parameters()).new_zeros(1, width)
-        table = self._open(next(iter(TABLES)), like)
-        for size in SIZES:
-            self._pass(table, size, like).run()
+        try:
+            table = self._open(next(iter(TABLES)), like)
+            for size in SIZES:
+                self._pass(table, size, like).run()
+        except torch.OutOfMemoryError:
+            self._tables.clear()
+        except RuntimeError as error:
+            self._give_up(error)
 
     def forward(self, steps: Sequence[DecodeStep]) -> tuple[torch.Tensor, torch.Tensor]:
         capacity = None if self.is_broken else self.key(steps[0])
@@ -133,9 +138,12 @@ class StaticRunner(DecodeRunner):
             return super().forward(steps)
         except RuntimeError as error:
             # Nothing was appended yet, as no length has changed.
-            logger.warning("Recorded decoding failed (%s), so tokens are decoded without it.", type(error).__name__)
-            self.is_broken = True
+            self._give_up(error)
             return super().forward(steps)
+
+    def _give_up(self, error: RuntimeError) -> None:
+        logger.warning("Recorded decoding failed (%s), so tokens are decoded without it.", type(error).__name__)
+        self.is_broken = True
 
     def _forward(self, table: Table, steps: Sequence[DecodeStep]) -> tuple[torch.Tensor, torch.Tensor]:
         seats = table.seat([step.cache for step in steps])
