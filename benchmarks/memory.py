@@ -151,7 +151,7 @@ class Parts:
         place = torch.full((3, 1), state.top_position)
         words.forward([DecodeStep(words, state.thinker_cache, hidden[0], place, None)])
         watch.stage = "talker"
-        talker.read(state)
+        list(talker.read(state, state.num_tokens))
         codes.forward([DecodeStep(codes, state.talker_cache, hidden[0], place, None)])
         watch.stage = "token2wav"
         dit, windows = self.token2wav.dit, DEFAULT_WINDOWS

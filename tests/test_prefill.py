@@ -14,9 +14,10 @@ from app.engine import thinker as thinker_module
 from app.engine.decoder import Decoder, KVCache
 from app.engine.engine import Engine
 from app.engine.state import EngineState
+from app.engine.stepping import alone
 from app.engine.tokenizer_parts import build_tokenizer
 from app.session.fit import Load, fit_turn
-from app.types.events import TERMINAL, TextDelta, TurnFailed, TurnFinished, TurnInterrupted
+from app.types.events import TERMINAL, CodecDelta, TextDelta, TurnFailed, TurnFinished, TurnInterrupted
 from app.types.prompt import MelBlock, Prompt, Segment, VisionBlock
 from app.types.turn import TALKER_SAMPLING, THINKER_SAMPLING, TextPart, TurnSettings
 from benchmarks.geometry import build_7b, spec_7b
@@ -137,6 +138,39 @@ def test_a_turn_that_is_stopped_at_any_piece_leaves_no_trace(tiny, in_pieces):
     assert (text_ids(found), codes(found)) == (text_ids(expected), codes(expected))
 
 
+def test_the_talker_reads_a_long_prompt_in_pieces_too_and_may_be_stopped_at_any(tiny, in_pieces):
+    in_pieces(16)
+    num_stops = 0
+    while True:
+        state, silent = tiny.engine.new_state(), tiny.engine.new_state()
+        turn, items = written(tiny, state, SETTINGS, num_stops + 1)
+        if any(isinstance(item, CodecDelta) for item in items):
+            break
+        assert items == [None] * (num_stops + 1)
+        said = text_ids(list(turn.interrupted()))
+        turn, _ = written(tiny, silent, replace(SETTINGS, speak=False), 0)
+        assert text_ids(list(turn.interrupted())) == said
+        assert state.mark() == silent.mark() and state.talker_length == state.talker_cache.length > silent.talker_length
+        found, expected = (run(tiny.engine, one, TURNS[1], SETTINGS) for one in (state, silent))
+        assert (text_ids(found), codes(found)) == (text_ids(expected), codes(expected)), num_stops
+        num_stops += 1
+    assert num_stops > 5, num_stops
+
+
+def written(tiny, state, settings, num_items):
+    """A first turn up to its second word, whose state speech begins with, and so many items further; these."""
+    with torch.inference_mode():
+        prompt = render_turn(tiny.engine.spec, tiny.engine.tokenizer, state, TURNS[0], SYSTEM)
+        turn = new_turn(tiny.engine, state, prompt, settings)
+        steps = alone(turn.steps())
+        for _ in range(2):
+            while not isinstance(next(steps), TextDelta):
+                pass
+        items = [next(steps) for _ in range(num_items)]
+        steps.close()
+    return turn, items
+
+
 def test_a_stop_is_obeyed_between_two_pieces_and_others_go_on_meanwhile(tiny, in_pieces):
     in_pieces(8)
     engine = Engine(tiny.engine.spec, tiny.engine.tokenizer, tiny.engine.stages, max_turns=2)
@@ -199,7 +233,8 @@ def test_a_failure_in_any_piece_leaves_no_trace(tiny, in_pieces, stage, fails_at
         engine.close()
     assert len(calls) == fails_at and min(calls) > 1
     assert state.mark() == mark and state.thinker_cache.length == mark.num_tokens
-    assert state.talker_length == talker_length == state.talker_cache.length
+    # What the Talker read of earlier turns meanwhile is right, and stays.
+    assert talker_length <= state.talker_length == state.talker_cache.length <= mark.num_tokens
     found, expected = (run(tiny.engine, one, TURNS[1], SETTINGS) for one in (state, never))
     assert isinstance(found[-1], TurnFinished)
     assert (text_ids(found), codes(found)) == (text_ids(expected), codes(expected))
@@ -408,7 +443,7 @@ def test_what_a_turn_is_said_to_take_is_what_it_takes_at_the_published_size(publ
             rows = list(parts.thinker.encode(segment))
             list(parts.thinker.prefill(state, segment, rows))
             del rows
-            parts.talker.read(state)
+            list(parts.talker.read(state, state.num_tokens))
     load = Load(num_cached, 0, (), (), lambda part: 0)
     fit = fit_turn(spec, load, Prompt((segments[-1],)), TurnSettings(), None)
     taken = watch.peak - before

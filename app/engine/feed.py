@@ -141,6 +141,6 @@ class Feed:
             self._thinker.wait()
             yield
         if self._talker is not None:
-            self._talker.read(state)
-            self._thinker.wait()
-            yield
+            for _ in self._talker.read(state, state.num_tokens):
+                self._thinker.wait()
+                yield

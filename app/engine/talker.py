@@ -1,6 +1,6 @@
 """The Talker: turns what the Thinker leaves in a session into codec tokens; holds no conversation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from transformers import Qwen2_5OmniTalkerForConditionalGeneration as TalkerModel
@@ -25,20 +25,33 @@ class Talker:
         self.runner = make_runner(self.decoder, model.codec_head, model.thinker_to_talker_proj)
         self.end_ids = frozenset({model.codec_pad_token, model.codec_eos_token})
 
-    def read(self, state: EngineState) -> None:
-        """Append what the cache lacks of the conversation, ahead of its being answered: then `start` has less to do."""
-        unread = state.states.since(state.talker_length)
-        if len(unread):
-            positions = state.positions.since(state.talker_length)
-            self.decoder.forward(state.talker_cache, self.model.thinker_to_talker_proj(unread), positions.T)
-            state.talker_length = state.num_tokens
+    def read(self, state: EngineState, end: int, num_behind: int = 0) -> Iterator[int]:
+        """Append what the cache lacks of the conversation's first `end` tokens; each pass is a unit of work and gives
+        the length by then.
+
+        `num_behind`: so many rows follow at once, and the pass that takes them takes the last of these too.
+        """
+        num_passes = self.decoder.num_passes(end - state.talker_length + num_behind)
+        for num_left in range(num_passes, 1 if num_behind else 0, -1):
+            length = state.talker_length - (state.talker_length - end) // num_left
+            if length == state.talker_length:
+                return
+            self.decoder.forward(state.talker_cache, *self.unread(state, length))
+            state.talker_length = length
+            yield length
+
+    def unread(self, state: EngineState, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the cache lacks of the first `end` tokens: embeddings `[n, hidden]` and positions `[3, n]`."""
+        start = state.talker_length
+        states, positions = state.states.since(start)[: end - start], state.positions.since(start)[: end - start]
+        return self.model.thinker_to_talker_proj(states), positions.T
 
     def speak(self, state: EngineState, bos_token_id: int, sampling: Sampling, seed: int) -> "Utterance":
-        return Utterance(self.model, self.decoder, self.runner, self._thinker, state, bos_token_id, sampling, seed)
+        return Utterance(self, self._thinker, state, bos_token_id, sampling, seed)
 
 
 class Utterance:
-    """One reply being spoken: `start` once with the reply's first state, then `step` per codec frame.
+    """One reply being spoken: `read`, `start` once with the reply's first state, then `step` per codec frame.
 
     Code i needs the state of reply token i, which the same forward makes that samples token i + 1: speech follows
     the text at one token's distance (Qwen2_5OmniForConditionalGeneration.generate, unrolled).
@@ -46,18 +59,16 @@ class Utterance:
 
     def __init__(
         self,
-        model: TalkerModel,
-        decoder: Decoder,
-        runner: DecodeRunner,
+        talker: Talker,
         thinker: Thinker,
         state: EngineState,
         bos_token_id: int,
         sampling: Sampling,
         seed: int,
     ) -> None:
+        model = talker.model
+        self._talker = talker
         self._model = model
-        self._decoder = decoder
-        self._runner = runner
         self._thinker = thinker
         self._state = state
         self._bos_token_id = bos_token_id
@@ -69,6 +80,10 @@ class Utterance:
         self._text_end = thinker.embed_token(model.text_eos_token)
         self._text_pad = thinker.embed_token(model.text_pad_token)
 
+    def read(self, prompt_end: Mark) -> Iterator[int]:
+        """Of a prompt that needs several passes all but the last, which `start` takes; each is a unit of work."""
+        return self._talker.read(self._state, prompt_end.num_tokens, num_behind=2)
+
     def start(self, prompt_end: Mark, first_state: torch.Tensor) -> int:
         """Read the prompt's states that the cache lacks and give code 0.
 
@@ -77,15 +92,13 @@ class Utterance:
         (see `Cursor`).
         """
         state, embed_code = self._state, self._model.get_input_embeddings()
-        num_unread = prompt_end.num_tokens - state.talker_length
         frame = torch.tensor([[self._model.codec_pad_token, self._model.codec_bos_token]], device=self._thinker.device)
         tail = torch.cat([self._thinker.embed_token(self._bos_token_id), first_state], dim=1) + embed_code(frame)
-        unread = state.states.since(state.talker_length)[:num_unread]
-        placed = state.positions.since(state.talker_length)[:num_unread]
-        positions = torch.cat([placed, _line(prompt_end.next_position, 2)])
+        unread, placed = self._talker.unread(state, prompt_end.num_tokens)
+        embeds = torch.cat([unread, self._model.thinker_to_talker_proj(tail[0])])
+        positions = torch.cat([placed, _line(prompt_end.next_position, 2).T], dim=1)
         self._next_position = max(prompt_end.top_position, prompt_end.next_position + 2)
-        projected = torch.cat([self._model.thinker_to_talker_proj(part) for part in (unread, tail[0])])
-        hidden = self._decoder.forward(state.talker_cache, projected, positions.T)
+        hidden = self._talker.decoder.forward(state.talker_cache, embeds, positions)
         self._code = self._sampler.pick(self._model.codec_head(hidden[-1:]))
         state.talker_length = prompt_end.num_tokens
         return self._code
@@ -95,7 +108,7 @@ class Utterance:
         code = torch.tensor([self._code], device=self._thinker.device)
         embeds = self._model.get_input_embeddings()(code) + reply_state[0]
         positions = _line(self._next_position, 1).T
-        return TalkerStep(self._runner, self, self._state.talker_cache, embeds, positions, self._sampler)
+        return TalkerStep(self._talker.runner, self, self._state.talker_cache, embeds, positions, self._sampler)
 
     def step_after_text(self, is_first: bool) -> "TalkerStep":
         """A code for which no reply token is left: the end of text is told once, then padding."""

@@ -231,6 +231,7 @@ class Turn:
                 yield item
             elif not self._tally.speech_end:
                 if self._tally.num_codec_frames == 0:
+                    yield from self._in_units("talker", utterance.read(prompt_end))
                     with self._clock.stage("talker"):
                         code = utterance.start(prompt_end, item)
                 else:

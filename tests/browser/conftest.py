@@ -86,6 +86,8 @@ def serve() -> Iterator[Callable[..., Server]]:
 
     yield start
     for server in servers:
+        server.process.terminate()
+    for server in servers:
         server.stop()
 
 

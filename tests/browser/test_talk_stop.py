@@ -24,13 +24,12 @@ from tests.browser.talk import (
 HEARD = "Stopped here: cut to what was heard (estimated)"
 UNHEARD = "Stopped before any of it was heard"
 # A reply is made faster than it is spoken; with its clock stopped the player is sure to be behind.
-FREEZE_JS = "omniPlayer.output.context.suspend()"
-THAW_JS = "omniPlayer.output.context.resume()"
 MUZZLE_JS = """() => {
     const { output } = omniPlayer;
     const run = output.run.bind(output);
     output.run = (rate) => { run(rate); output.context.suspend(); };
 }"""
+THAW_JS = "omniPlayer.output.context.resume()"
 
 
 @pytest.fixture
@@ -50,15 +49,12 @@ def press_hidden_stop(page: Page) -> None:
 
 
 def stop_what_is_played(page: Page) -> None:
-    """Sends, waits until all is written and made and some of it was heard, and stops."""
+    """Sends, waits until all is written and made, lets a part be heard without a pause in it, and stops."""
+    page.evaluate(MUZZLE_JS)
     send_text(page, "Hello")
-    wait_sound(page)
-    page.evaluate(FREEZE_JS)
     wait_reply(page, 1)
     page.evaluate(THAW_JS)
-    page.wait_for_function("omniPlayer.output.running")
-    heard = stats(page)["renderedSamples"]
-    page.wait_for_function("heard => omniPlayer.stats.renderedSamples > heard", arg=heard)
+    page.wait_for_function("omniPlayer.stats.renderedSamples > 12_000")
     stop_reply(page)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.chromium import Console
+from tests.browser.chromium import SAID_WHEN_LEAVING, Console
 from tests.browser.talk import (
     TalkServer,
     attach,
@@ -171,7 +171,7 @@ def test_a_conversation_is_exported_and_imported_on_another_page(talk_page: Page
 def test_after_the_server_was_killed_the_page_finds_its_conversation(
     desktop_page: Page, serve_talk: Callable[..., TalkServer], console: Console
 ) -> None:
-    console.allowed += ["ERR_CONNECTION", "ERR_INCOMPLETE", "Connection", "Failed to fetch", "WebSocket"]
+    console.allowed += [*SAID_WHEN_LEAVING, "ERR_CONNECTION", "WebSocket"]
     first = serve_talk()
     page = open_talk(desktop_page, first.url)
     conversation(page, "First", "Second")
