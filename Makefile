@@ -15,7 +15,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python launch_demo.py $(ARGS)
 
 test: $(VENV)/.test system
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS) $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(TESTS) $(ARGS)
 
 bench: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.latency $(ARGS)

@@ -36,7 +36,8 @@ from benchmarks.subject import Subject, hardware, load_subject, wait
 # 300 TFLOP/s as TF32): weights read once per step, the arithmetic of a window.
 FLOORS_7B_MS = {"thinker_step": 3.29, "talker_step": 0.61, "dit_window": 15.3, "bigvgan_window": 1.9}
 NUM_PREFILLED = 1000
-MESSAGE = "What can you do?"
+# To which `assets/micro` says its longest reply, 18 words.
+MESSAGE = "Count from forty one to forty nine"
 NUM_REPLY_TOKENS = 24
 CODES_PER_TOKEN = 15
 
@@ -238,7 +239,7 @@ def _medians(works: list[Callable[[], object]], repeats: int, device: torch.devi
 
 def reply_figures(subject: Subject, runs: int) -> dict[str, float]:
     """A typed question and its reply: where weights are random `NUM_REPLY_TOKENS` tokens with `CODES_PER_TOKEN` codes
-    each, else the checkpoint's own, of some 20 words.
+    each, else the checkpoint's own.
 
     `first_packet_ms`; `rtf_text` and `rtf_tail`: seconds of computing per second of speech while text is written, and
     behind its end; `generate_ms`: the same reply by the library, whose first sound comes with its last.

@@ -9,21 +9,27 @@ from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 from app.engine.tiny import write_tiny_checkpoint  # noqa: E402
 from tests.engine_kit import tiny  # noqa: E402, F401
 
-BROWSER = Path(__file__).parent / "browser"
+BROWSER = "tests/browser/"
 
 torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With two processes one has all that runs in the browser, whose sound must not wait for another browser; the
-    other's modules are not torn apart, so that each fixture is made once."""
-    for item in items:
-        is_browser = item.path.is_relative_to(BROWSER)
-        item.add_marker(pytest.mark.xdist_group("browser" if is_browser else item.path.stem))
+class Scheduling(LoadScopeScheduling):
+    """With two processes one has all that runs in the browser, whose sound must not wait for another browser; no module
+    is torn apart, so that each fixture is made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return BROWSER if path.startswith(BROWSER) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
