@@ -31,6 +31,17 @@ def sounding(wave: np.ndarray) -> np.ndarray:
     return wave[index[0] : index[-1] + 1]
 
 
+def without_pauses(wave: np.ndarray, least: int = 64) -> np.ndarray:
+    """The wave without runs of digital silence: where the player ran dry it waited."""
+    (places,) = np.nonzero(wave)
+    gaps = np.diff(places, prepend=-1) - 1
+    is_pause = np.zeros(len(wave), dtype=bool)
+    for place, gap in zip(places, gaps):
+        if gap >= least:
+            is_pause[place - gap : place] = True
+    return wave[~is_pause]
+
+
 def assert_no_gap(wave: np.ndarray, rate: int = RATE) -> None:
     quiet = np.abs(wave) < 0.02 * AMPLITUDE
     runs = np.diff(np.flatnonzero(np.concatenate([[True], ~quiet, [True]]))) - 1

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from playwright.sync_api import Page, expect
 
-from tests.browser.sound import recording, sounding
+from tests.browser.sound import recording, sounding, without_pauses
 from tests.browser.talk import (
     TalkServer,
     finished,
@@ -49,7 +49,7 @@ def press_hidden_stop(page: Page) -> None:
 
 
 def stop_what_is_played(page: Page) -> None:
-    """Sends, waits until all is written and made, lets a part be heard without a pause in it, and stops."""
+    """Sends, waits until all is written and made, lets a part be heard, and stops."""
     page.evaluate(MUZZLE_JS)
     send_text(page, "Hello")
     wait_reply(page, 1)
@@ -98,7 +98,8 @@ def test_a_reply_that_is_made_and_still_played_is_cut_too(page: Page, talk_serve
     figures = assert_cut(talk_server, page)
     (text,) = reply_texts(page) or [""]
     assert 0 <= figures["num_heard_tokens"] < figures["num_text_tokens"], (text, figures)
-    heard = sounding(recording(page))
+    # A busy machine stops the clock late, and the player may have run dry by then.
+    heard = without_pauses(sounding(recording(page)))
     wave, _ = soundfile.read(session_folder(talk_server, page) / "turn_1.wav")
     assert len(heard) <= len(wave)
     # What the disk has is what was heard, the fade of 10 ms at its end apart.
