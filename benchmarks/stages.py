@@ -36,6 +36,7 @@ from benchmarks.subject import Subject, hardware, load_subject, wait
 # 300 TFLOP/s as TF32): weights read once per step, the arithmetic of a window.
 FLOORS_7B_MS = {"thinker_step": 3.29, "talker_step": 0.61, "dit_window": 15.3, "bigvgan_window": 1.9}
 NUM_PREFILLED = 1000
+SIDE_PATCHES = 32  # a picture of 448 x 448
 # To which `assets/micro` says its longest reply, 18 words.
 MESSAGE = "Count from forty one to forty nine"
 NUM_REPLY_TOKENS = 24
@@ -204,6 +205,10 @@ def units_of(
     mel_block = torch.randn(rules.num_mel_bins, rules.block_frames, device=subject.device, dtype=model.thinker.dtype)
     lengths = torch.tensor([rules.block_frames], device=subject.device)
     add("audio_block", few, lambda: model.thinker.audio_tower(mel_block, feature_lens=lengths))
+    visual, side = model.thinker.visual, SIDE_PATCHES
+    patches = torch.randn(side * side, visual.patch_embed.proj.weight[0].numel(), device=subject.device)
+    patches, grid = patches.to(model.thinker.dtype), torch.tensor([[1, side, side]], device=subject.device)
+    add("image", few, lambda: visual(patches, grid_thw=grid))
     return found
 
 

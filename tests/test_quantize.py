@@ -82,7 +82,11 @@ def test_rows_of_zeros_and_of_one_huge_number_are_kept():
 def test_the_bytes_of_a_decoder_are_those_that_were_predicted(micro):
     """Against 16 bits: int8 a half, int4 0.28."""
     plain = micro["none"].stages.thinker.decoder
-    shapes = [w.shape for layer in plain.layers for w in (layer._qkv, layer._out, layer._gate_up, layer._down)]
+    shapes = [
+        product.weight.shape
+        for layer in plain.layers
+        for product in (layer._qkv, layer._out, layer._gate_up, layer._down)
+    ]
     in_16_bits = sum(2 * shape.numel() for shape in shapes)
     for name, share in (("int8", 0.5), ("int4", 0.28125)):
         thinker = micro[name].stages.thinker.model

@@ -136,6 +136,20 @@ def test_a_machine_that_keeps_up_plays_a_long_reply_through(jitter: float):
     assert num > 50, num
 
 
+def test_every_window_but_a_replys_last_is_one_of_those_that_are_possible():
+    possible, seen = BLOCKS.possible(), set()
+    for machine in machines(0.1):
+        machine.warmed_up()
+        for is_fixed in (False, True):
+            made = 0
+            for chunk in machine.speak(20.0, is_fixed).chunks[:-1]:
+                seen.add((min(made, BLOCKS.look_back), chunk))
+                made += chunk
+    assert seen <= possible, seen - possible
+    # And no more are than that: each may come.
+    assert len(possible) == 11 and len(seen) >= 9, possible - seen
+
+
 def test_on_a_fast_machine_the_first_packet_is_as_early_as_ever_and_later_chunks_are_large():
     published, ramped = Machine(0.01), Machine(0.01).warmed_up()
     before, after = published.speak(20.0), ramped.speak(20.0)

@@ -1,5 +1,7 @@
 """Streamed speech is the offline speech: same noise, same samples but for the look-ahead, no step at any joint."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from app.engine import token2wav as token2wav_module
 from app.engine.aside import Packet
 from app.engine.bigvgan import BigVGAN
 from app.engine.graphs import Recordings
-from app.engine.ramp import Blocks, Pace, Ramp
+from app.engine.loader import _record
+from app.engine.ramp import SIZES, Blocks, Pace, Ramp
 from app.engine.stepping import Step, alone, run_together
 from app.engine.token2wav import SpeechStream, Token2Wav, Windows
 from app.types.events import AudioChunk, CodecDelta, StageTimed, TurnFinished, TurnInterrupted
@@ -235,6 +238,32 @@ def test_speech_on_fixed_tensors_is_the_same_speech_and_only_common_lengths_get_
     shapes = fixed.flow._recordings._passes
     assert shapes and all(num_frames % block == 0 for _, _, num_frames in shapes), list(shapes)
     assert fixed.bigvgan._recordings._passes
+
+
+@torch.inference_mode()
+def test_no_window_that_a_ramp_asks_for_is_recorded_while_a_reply_is_spoken(tiny, monkeypatch):
+    """All were before: those of the published chunks, and whichever a machine's pace chooses."""
+    plain, recorded = tiny.engine.stages, Token2Wav(tiny.model.token2wav, records=True)
+    told = []
+    monkeypatch.setattr(tiny.engine, "stages", replace(plain, token2wav=recorded))
+    for stage in (plain.thinker, plain.talker):
+        monkeypatch.setattr(stage.runner, "prepare", lambda width: None, raising=False)
+    _record(tiny.engine, lambda stage, share: told.append(share))
+    assert told[0] == 0.0 and told == sorted(told) and 0.9 < told[-1] < 1.0
+    kept = [recorded.flow._recordings, recorded.bigvgan._recordings]
+    shapes = [set(recordings._passes) for recordings in kept]
+    assert not any(recordings.is_broken for recordings in kept)
+    asked = []
+    for make in (recorded.flow.run, recorded.bigvgan.run):
+        runner = make.__self__
+        monkeypatch.setattr(runner, "run", lambda steps, make=make: (asked.append(steps[0].recurs), make(steps)))
+    for chunks in (Windows().chunks, *((1, size) for size in SIZES)):
+        speech = recorded.stream(plain.voices["Chelsie"], 3, 2, windows=Windows(chunks=chunks))
+        for code in some_codes(12 * (2 + 3 * chunks[-1])):
+            list(alone(speech.push(code)))
+        list(alone(speech.finish()))
+    assert asked.count(True) > 20
+    assert [set(recordings._passes) for recordings in kept] == shapes, shapes
 
 
 class _Counted:

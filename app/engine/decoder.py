@@ -6,12 +6,14 @@ cache, and query heads meet the key heads that they share without repeating thes
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention.bias import causal_lower_right
 
+from app.engine.products import Product
 from app.types.prompt import CHUNK_TOKENS
 
 # Rows of a cache that is begun; later it grows by a quarter, at most by so many.
@@ -200,20 +202,20 @@ class _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         self._first_norm, self._second_norm = layer.input_layernorm, layer.post_attention_layernorm
         if hasattr(layer, "packed"):  # see `app.engine.quantize`
-            self._qkv, self._out, self._gate_up, self._down = layer.packed
-            self._qkv_bias = _joined_bias(attention.q_proj, attention.k_proj, attention.v_proj)
+            qkv, self._out, self._gate_up, self._down = layer.packed
+            self._qkv = partial(qkv, bias=_joined_bias(attention.q_proj, attention.k_proj, attention.v_proj))
         else:
-            self._qkv, self._qkv_bias = joined(attention.q_proj, attention.k_proj, attention.v_proj)
-            self._out, self._down = attention.o_proj.weight, mlp.down_proj.weight
-            self._gate_up, _ = joined(mlp.gate_proj, mlp.up_proj)
+            self._qkv = Product(*joined(attention.q_proj, attention.k_proj, attention.v_proj))
+            self._gate_up = Product(*joined(mlp.gate_proj, mlp.up_proj))
+            self._out, self._down = Product(attention.o_proj.weight), Product(mlp.down_proj.weight)
         self._act = mlp.act_fn
 
     def qkv(self, hidden: torch.Tensor) -> torch.Tensor:
-        return _product(_normed(hidden, self._first_norm), self._qkv, self._qkv_bias)
+        return self._qkv(_normed(hidden, self._first_norm))
 
     def after(self, hidden: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
         hidden = _added(hidden, heard, self._out)
-        gate, up = _product(_normed(hidden, self._second_norm), self._gate_up).chunk(2, dim=-1)
+        gate, up = self._gate_up(_normed(hidden, self._second_norm)).chunk(2, dim=-1)
         return _added(hidden, self._act(gate) * up, self._down)
 
 
@@ -260,12 +262,8 @@ def _joined_bias(*linears: nn.Linear) -> torch.Tensor | None:
     return bias
 
 
-def _product(rows: torch.Tensor, weight: torch.Tensor | nn.Module, bias: torch.Tensor | None = None) -> torch.Tensor:
-    return F.linear(rows, weight, bias) if isinstance(weight, torch.Tensor) else weight(rows, bias)
-
-
-def _added(hidden: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor | nn.Module) -> torch.Tensor:
-    return torch.addmm(hidden, rows, weight.T) if isinstance(weight, torch.Tensor) else hidden + weight(rows)
+def _added(hidden: torch.Tensor, rows: torch.Tensor, weight: Product | nn.Module) -> torch.Tensor:
+    return weight.added(hidden, rows) if isinstance(weight, Product) else hidden + weight(rows)
 
 
 def _turned(rows: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

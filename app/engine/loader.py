@@ -4,6 +4,7 @@ import importlib
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -110,10 +111,19 @@ def load_engine(options: EngineOptions, progress: Callable[[str, float], None]) 
 
 @torch.inference_mode()
 def _record(engine: Engine, progress: Callable[[str, float], None]) -> None:
-    stages = [stage for stage in (engine.stages.thinker, engine.stages.talker) if stage is not None]
-    for number, stage in enumerate(stages):
-        progress("graphs", number / len(stages))
-        stage.runner.prepare(engine.stages.thinker.width)
+    """All that first turns would else record while others wait."""
+    stages, defaults = engine.stages, engine.spec.defaults
+    works = [
+        partial(stage.runner.prepare, stages.thinker.width)
+        for stage in (stages.thinker, stages.talker)
+        if stage is not None
+    ]
+    if stages.token2wav is not None:
+        voice = next(iter(stages.voices.values()))
+        works += stages.token2wav.recordings(stages.windows, voice, defaults.guidance)
+    for number, work in enumerate(works):
+        progress("graphs", number / len(works))
+        work()
 
 
 def build_engine(

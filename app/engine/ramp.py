@@ -56,6 +56,16 @@ class Blocks:
         """Blocks that a window runs which makes `chunk` of them final behind `num_made`."""
         return min(num_made, self.look_back) + chunk + self.look_ahead
 
+    def possible(self) -> set[tuple[int, int]]:
+        """All windows that a ramp can ask for but a reply's last: the blocks that each looks back on, and its chunk."""
+        first, later = {1, self.published[0]}, {*SIZES, *self.published}
+        found: set[tuple[int, int]] = set()
+        new = {(0, chunk) for chunk in first}
+        while new:
+            found |= new
+            new = {(min(back + chunk, self.look_back), other) for back, chunk in new for other in later} - found
+        return found
+
 
 class Pace:
     """How long windows and codes take on this machine, smoothed over utterances. Belongs to the worker's thread.

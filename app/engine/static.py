@@ -129,6 +129,7 @@ class StaticRunner(DecodeRunner):
 
     def forward(self, steps: Sequence[DecodeStep]) -> tuple[torch.Tensor, torch.Tensor]:
         capacity = None if self.is_broken else self.key(steps[0])
+        # More than there are seats: in turn at the table, each would be copied there and away for every token.
         if capacity is None or len(steps) > TABLES[capacity]:
             return super().forward(steps)
         try:

@@ -8,6 +8,7 @@ from transformers import Qwen2_5OmniThinkerForConditionalGeneration as ThinkerMo
 
 from app.engine.decoder import Decoder
 from app.engine.decoding import DecodeRunner, DecodeStep
+from app.engine.products import take_products
 from app.engine.sampling import TokenSampler
 from app.engine.state import EngineState
 from app.types.prompt import MelBlock, Segment, VisionBlock
@@ -37,6 +38,8 @@ class Thinker:
         self._embed = model.get_input_embeddings()
         self.decoder = Decoder(model.model)
         self.runner = make_runner(self.decoder, model.lm_head)
+        for tower in (model.audio_tower, model.visual):
+            take_products(tower)
         config = model.config
         self._media_ids = (config.audio_token_id, config.image_token_id, config.video_token_id)
 

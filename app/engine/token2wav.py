@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import Qwen2_5OmniToken2WavModel as Token2WavModel
@@ -12,7 +13,7 @@ from app.engine.bigvgan import BigVGAN, Sounding
 from app.engine.flow import LEAST_GUIDANCE, Flow, Solving, Voice
 from app.engine.ramp import Blocks, Paces, Ramp
 from app.engine.spec import TOKEN2WAV_SAMPLE_RATE
-from app.engine.stepping import Step
+from app.engine.stepping import Step, run_together
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class Windows:
     look_back: int = 2
     look_ahead: int = 1
     vocoder_context: int = 20
+
+    def sounding_frames(self, num_final: int, num_drafted: int) -> int:
+        """Mel frames whose sound can be made when so many are final, with the draft of the next as right context."""
+        return num_final - max(0, self.vocoder_context - num_drafted)
 
 
 DEFAULT_WINDOWS = Windows()
@@ -99,6 +104,34 @@ class Token2Wav:
         with self.aside():
             codes_in = self.aside.upload(torch.tensor([code if code < known else 0 for code in codes]))
             return self.flow.solve(voice, codes_in, self.aside.upload(noise), ode_points, guidance, recurs)
+
+    def lengths(self, windows: Windows) -> tuple[list[int], list[int]]:
+        """Mel frames of all windows that a ramp can ask for but a reply's last: of the DiT's and of BigVGAN's."""
+        blocks, size, context = self._blocks(windows), self.dit.block_size, windows.vocoder_context
+        dit, mels = set(), set()
+        for back, chunk in blocks.possible():
+            dit.add(blocks.in_window(back, chunk) * size)
+            done, until = (
+                max(0, windows.sounding_frames(num_blocks * size, windows.look_ahead * size))
+                for num_blocks in (back, back + chunk)
+            )
+            mels.add(until - max(0, done - context) + context)
+        return sorted(dit), sorted(mels)
+
+    def recordings(self, windows: Windows, voice: Voice, guidance: float) -> list[Callable[[], None]]:
+        """What to do so that all such windows are recorded before one is asked for, if they can be."""
+
+        def solve(num_frames: int) -> None:
+            codes = [0] * (num_frames // self.dit.repeats)
+            run_together([self.solving(voice, codes, torch.zeros(1, num_frames, self.dit.mel_dim), 2, guidance)])
+
+        def sound(num_frames: int) -> None:
+            with self.aside():
+                mel = torch.zeros(1, num_frames, self.dit.mel_dim, device=self.device)
+            run_together([self.sounding(mel)])
+
+        dit, mels = self.lengths(windows)
+        return [partial(solve, length) for length in dit] + [partial(sound, length) for length in mels]
 
     def sounding(self, mel: torch.Tensor, recurs: bool = True) -> Sounding:
         """The step that makes a wave of a mel `[1, num_frames, mel_dim]`, which was made aside."""
@@ -218,7 +251,7 @@ class SpeechStream:
         context, rate = self._windows.vocoder_context, self._weights.samples_per_frame
         done = self.num_samples // rate
         final = self._mel.shape[1]
-        until = final if is_last or draft.shape[1] >= context else final - context + draft.shape[1]
+        until = final if is_last else self._windows.sounding_frames(final, draft.shape[1])
         start = max(0, done - context)
         mel = torch.cat([self._mel[:, start:], draft[:, :context]], dim=1)[:, : until - start + context]
         place = slice((done - start) * rate, (until - start) * rate)
