@@ -34,7 +34,7 @@ TEACHERS = (
     ("seeing", "namer.safetensors"),
     ("flow", "speakers.safetensors"),
 )
-# The last of these that was trained is shipped.
+# The first of these that was trained is shipped.
 TALKER_STAGES = ("talker_speakers", "talker_dpo", "talker")
 
 IMAGE_PIXELS, VIDEO_PIXELS = (
@@ -107,7 +107,7 @@ def evaluation(workspace: Workspace) -> dict | None:
 
 def assemble(workspace: Workspace, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5OmniForConditionalGeneration:
     """The model on the CPU, float32, with the weights of every stage."""
-    parts = {name: workspace.load_weights(name) for name in ("joint", "flow", "vocoder")}
+    parts = {name: workspace.load_weights(name) for name in ("joint", "flow")}
     num_codes = len(parts["flow"]["text_embed.codec_embed.weight"]) - 1
     thinker = quiet(parts["joint"])
     num_rows = len(thinker["model.embed_tokens.weight"])
@@ -116,10 +116,9 @@ def assemble(workspace: Workspace, tokenizer: PreTrainedTokenizerFast) -> Qwen2_
     unused = "audio_tower.audio_bos_eos_token.weight"
     thinker.setdefault(unused, torch.zeros_like(model.thinker.audio_tower.audio_bos_eos_token.weight))
     model.thinker.load_state_dict(thinker)
-    trained = [name for name in TALKER_STAGES if (workspace.folder / name / "model.safetensors").exists()]
-    model.talker.load_state_dict(workspace.load_weights(trained[0] if trained else TALKER_STAGES[-1]))
+    model.talker.load_state_dict(workspace.load_newest(*TALKER_STAGES))
     model.token2wav.code2wav_dit_model.load_state_dict(parts["flow"])
-    model.token2wav.code2wav_bigvgan_model.load_state_dict(parts["vocoder"])
+    model.token2wav.code2wav_bigvgan_model.load_state_dict(workspace.load_newest(*vocoder.STAGES))
     return model
 
 

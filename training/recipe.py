@@ -32,6 +32,7 @@ STAGES = (
     Stage("voices_out", "training.speech.voices_out", "the three reply voices read replies and plain English"),
     Stage("codec", "training.speech.codec", "k-means over phone and mel: one code per 20 ms"),
     Stage("vocoder", "training.speech.vocoder", "BigVGAN: mel to wave, spectral losses"),
+    Stage("vocoder_gan", "training.speech.vocoder_gan", "BigVGAN goes on against discriminators"),
     Stage("flow", "training.speech.flow", "DiT: codes to mel by flow matching, classifier-free guidance"),
     Stage(
         "language",

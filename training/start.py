@@ -26,6 +26,7 @@ PARTS = {
     "talker": ("talker.", "talker."),
     "flow": ("token2wav.code2wav_dit_model.", "token2wav.code2wav_dit_model."),
     "vocoder": ("token2wav.code2wav_bigvgan_model.", "token2wav.code2wav_bigvgan_model."),
+    "vocoder_gan": ("token2wav.code2wav_bigvgan_model.", "token2wav.code2wav_bigvgan_model."),
 }
 # They have their data to make first, or a newer Thinker to follow.
 NOT_DONE = ("joint", "talker")

@@ -67,6 +67,11 @@ class Workspace:
             raise FileNotFoundError(f"{path} is missing: run the stage {name!r} first")
         return load_file(path, device=str(self.device))
 
+    def load_newest(self, *names: str) -> dict[str, torch.Tensor]:
+        """Weights of the first of these stages that was trained; the last has to run first."""
+        trained = [name for name in names if (self.folder / name / "model.safetensors").exists()]
+        return self.load_weights(trained[0] if trained else names[-1])
+
     def started(self, name: str) -> dict[str, torch.Tensor] | None:
         """Weights that a stage begins with in place of random ones (`training.start`); None where there are none."""
         return self.load_weights(name, START_FILE) if (self.folder / name / START_FILE).exists() else None

@@ -1,6 +1,6 @@
 """Stage: BigVGAN learns mel -> wave from recordings by spectral losses alone; knows neither codes nor texts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -16,6 +16,8 @@ from training.speech.voices_out import Recordings, load_recordings
 from training.workspace import Workspace
 
 NAME = "vocoder"
+# The first of these that was trained is what speaks.
+STAGES = ("vocoder_gan", NAME)
 NUM_STEPS = 6000
 NUM_FRAMES, BATCH = 32, 8
 LEARNING_RATE = 1e-3
@@ -51,9 +53,9 @@ def reset_parameters(model: nn.Module) -> None:
             module.reset_parameters()
 
 
-def load_vocoder(workspace: Workspace) -> BigVGAN:
+def load_vocoder(workspace: Workspace, stages: Sequence[str] = STAGES) -> BigVGAN:
     model = BigVGAN(config()).to(workspace.device)
-    model.load_state_dict(workspace.load_weights(NAME))
+    model.load_state_dict(workspace.load_newest(*stages))
     return model.eval()
 
 

@@ -1,7 +1,7 @@
 """Stage: BigVGAN goes on from the spectral losses against small discriminators, which hear what spectra do not show.
 
 Least-squares adversarial loss and feature matching, as in HiFi-GAN (Kong et al., 2020), with discriminators of periods
-and of spectra. It needs the stage `vocoder` and keeps its own weights beside it.
+and of spectra.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,12 @@ from training.loop import Training, trapezoid
 from training.speech.cuts import Cutter
 from training.speech.fast_activation import FastActivation
 from training.speech.vocoder import BATCH, MEL_WEIGHT, NUM_FRAMES, SpectralLoss, forward, judge, load_vocoder
+from training.speech.vocoder import NAME as SPECTRAL
 from training.speech.voices_out import load_recordings
 from training.workspace import Workspace
 
 NAME = "vocoder_gan"
-NUM_STEPS = 2500
+NUM_STEPS = 600
 LEARNING_RATE = 2e-4
 JUDGE_LEARNING_RATE = 4e-4
 ADVERSARIAL_WEIGHT = 0.3
@@ -101,7 +102,7 @@ def vocoder_losses(real: Verdicts, made: Verdicts) -> tuple[torch.Tensor, torch.
 
 def run(workspace: Workspace) -> None:
     recordings = load_recordings(workspace)
-    model = load_vocoder(workspace).train()
+    model = load_vocoder(workspace, (SPECTRAL,)).train()
     before = judge(model, recordings, workspace.size(20, 1))
     torch.manual_seed(workspace.seed)
     judges = Judges().to(workspace.device)
