@@ -12,11 +12,16 @@ from tests.browser.talk import TalkServer, reply_texts, send_text, sent, session
 
 FADE_S = 0.005
 # Every sample that leaves the comparison, from before it begins until nothing more sounds.
+# On the audio thread: a busy page would miss some of what a script node hears.
 TAP_JS = """async () => {
     const { chorus } = omniCompare;
-    const tap = chorus.context.createScriptProcessor(1024, 1, 1);
+    const source = `registerProcessor('tap', class extends AudioWorkletProcessor {
+        process([[heard]]) { this.port.postMessage(heard ? heard.slice() : new Float32Array(128)); return true; }
+    });`;
+    await chorus.context.audioWorklet.addModule(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));
+    const tap = new AudioWorkletNode(chorus.context, 'tap');
     window.tapped = [];
-    tap.onaudioprocess = (event) => tapped.push(...event.inputBuffer.getChannelData(0));
+    tap.port.onmessage = ({ data }) => tapped.push(...data);
     chorus.output.connect(tap);
     tap.connect(chorus.context.destination);
     await chorus.context.resume();
