@@ -236,6 +236,25 @@ class Service:
     def transcript(self, session_id: str) -> tuple[TurnRecord, ...]:
         return self._sessions.get(session_id).transcript()
 
+    def settings(self, session_id: str) -> TurnSettings:
+        """Of the conversation's next turn: as they were left, else the checkpoint's own in its first voice."""
+        kept = self._sessions.get(session_id).settings
+        return replace(self.default_settings, voice="".join(self.info.voices[:1])) if kept is None else kept
+
+    def system_prompt(self, session_id: str) -> str:
+        return self._sessions.get(session_id).system_prompt
+
+    def note_settings(self, session_id: str, settings: TurnSettings, system_prompt: str) -> None:
+        """Keeps with the conversation what a page asks for; see `Session.note_settings`. What the checkpoint would do
+        by itself is not written down. Raises `SessionGone` and `BadInput`."""
+        session = self._sessions.get(session_id)
+        # Until the checkpoint is there a page shows the library's settings, which nobody chose.
+        if session.settings is None and self._loader.engine is None:
+            return
+        if settings != self.settings(session_id) or system_prompt != session.system_prompt:
+            with door("keeping settings"):
+                session.note_settings(settings, system_prompt)
+
     def reset(self, session_id: str, system_prompt: str | None = None) -> None:
         """Forgets the conversation, stopping a running reply first; None keeps the system prompt that it has."""
         with door("clearing a session"):

@@ -25,10 +25,11 @@ from components.live import read_turn, refusal_value, ticket_value
 from components.pages import OpenPages, PageState
 from components.past import past_html, read_pick
 from components.player import PlaybackReport, read_report, read_told, stop_value
-from components.settings import default_values, settings_from
+from components.settings import settings_from
 from components.tabs import turn_input, without
 from components.texts import Texts, texts_for
 from components.tray import Probe, read_place, tray_html
+from components.voices import voice_among
 from components.waterfall import waterfall_html
 from components.widgets import Page
 
@@ -54,14 +55,16 @@ class Handlers:
         except DemoError as error:
             yield {page.banner: bad_banner(error.message)}
             return
-        records = service.transcript(news[page.state].session_id)
+        session_id = news[page.state].session_id
+        records = service.transcript(session_id)
         # Asked before the news is gathered: a model that is ready a moment later is told of in the next news.
         was_ready = service.ready.is_set()
         yield news | {
             page.chat: Conversation(texts).of(records),
             page.timing: waterfall_html(last_timings(records), texts),
             page.status: status_html(texts("status_ready")),
-            **self._model_news(texts),
+            **self._model_news(texts, session_id),
+            **self._settings_news(session_id),
         }
         if was_ready:
             return
@@ -69,7 +72,9 @@ class Handlers:
         while not service.ready.wait(LOOK_S):
             if shown != (shown := service.loading()):
                 yield {page.banner: self._banner(texts)}
-        yield self._model_news(texts)
+        # Another conversation may have been opened meanwhile.
+        with suppress(SessionGone):
+            yield self._model_news(texts, self._pages.shown(request.session_hash) or session_id)
 
     def leave(self, request: gr.Request) -> None:
         session_id = self._pages.let_go(request.session_hash)
@@ -84,19 +89,23 @@ class Handlers:
             self._service.leave(previous)
         return {self._page.state: replace(state, session_id=opened.session_id), self._page.secret: opened.secret}
 
-    def _model_news(self, texts: Texts) -> dict:
+    def _settings_news(self, session_id: str) -> dict:
+        """What the conversation keeps besides what was said; its voice is the model's news too."""
         page, service = self._page, self._service
-        is_loaded, info = service.ready.is_set(), service.info
-        voices = page.voices.update(info.voices if info.has_talker else (), is_loaded, texts)
+        return page.answer.shown(service.settings(session_id)) | {page.prompt.text: service.system_prompt(session_id)}
+
+    def _model_news(self, texts: Texts, session_id: str) -> dict:
+        page, service = self._page, self._service
+        is_loaded, info, settings = service.ready.is_set(), service.info, service.settings(session_id)
+        voices = page.voices.update(info.voices if info.has_talker else (), settings.voice, is_loaded, texts)
         news = {page.model: model_html(info, texts), page.banner: self._banner(texts)}
         news |= dict(zip(page.voices.outputs, voices, strict=True))
-        shown = page.showcase.update(info.voices if info.has_talker else (), is_loaded, texts)
+        shown = page.showcase.update(info.voices if info.has_talker else (), settings.voice, is_loaded, texts)
         news |= dict(zip(page.showcase.outputs, shown, strict=True))
         shown = examples_html(self._examples, texts) if info.is_micro else ""
         news |= {page.welcome: shown, page.asking: shown, page.examples_tab: gr.Tab(visible=info.is_micro)}
         if service.default_settings != self._first_settings:
-            defaults = default_values(service.default_settings)
-            news |= dict(zip(page.answer.with_checkpoint_defaults, defaults, strict=True))
+            news |= page.answer.shown_of_checkpoint(settings)
         return news
 
     def _banner(self, texts: Texts) -> str:
@@ -128,6 +137,7 @@ class Handlers:
         sent = Sent(turn_input(text or "", captured, video_sound), (text, *captured))
         try:
             settings = settings_from(voice, answer)
+            self._service.note_settings(state.session_id, settings, prompt)
             if state.editing:
                 stream = self._service.again(state.session_id, state.editing, settings, sent.message, prompt)
             else:
@@ -343,17 +353,23 @@ class Handlers:
         if previous is not None and previous != opened.session_id:
             self._live.leave(previous)
             self._service.leave(previous)
+        voice = voice_among(self._service.info.voices, self._service.settings(opened.session_id).voice)
         now = replace(
             state, session_id=opened.session_id, generation=state.generation + 1, turns=(), editing=0, compared=None
         )
-        return self._drawn(now, texts) | {
-            page.state: now,
-            page.secret: opened.secret,
-            page.player: stop_value(now.generation),
-            page.status: status_html(texts("status_ready")),
-            page.notice: "",
-            page.showcase.compare.shown: "",
-        }
+        return (
+            self._drawn(now, texts)
+            | self._settings_news(opened.session_id)
+            | {
+                page.voices.radio: voice or gr.skip(),
+                page.state: now,
+                page.secret: opened.secret,
+                page.player: stop_value(now.generation),
+                page.status: status_html(texts("status_ready")),
+                page.notice: "",
+                page.showcase.compare.shown: "",
+            }
+        )
 
     # -- conversations of another day --------------------------------------------------------------------------------
 
@@ -427,6 +443,11 @@ class Handlers:
         refused = Follower(self._service, self._page, texts).refused("session_gone", texts("session_new"))
         return self._opened(None, state, request) | {self._page.chat: []} | refused
 
+    def note_settings(self, state: PageState, voice: Any, prompt: str, *answer: Any) -> None:
+        """What a person chose is kept with the conversation."""
+        with suppress(DemoError):
+            self._service.note_settings(state.session_id, settings_from(voice, answer), prompt)
+
     # -- a live conversation -------------------------------------------------------------------------------------------
 
     def ticket(self, request: gr.Request, state: PageState, voice: Any, prompt: str, *answer: Any) -> str:
@@ -454,6 +475,7 @@ class Handlers:
             yield {self._page.notice: gr.skip()}
             return
         self.live_settings(state, voice, prompt, *answer)
+        self.note_settings(state, voice, prompt, *answer)
         past = [record for record in self._service.transcript(state.session_id) if record.turn < turn]
         follower = Follower(self._service, self._page, _texts(request))
         yield from follower.follow(stream, state.begin(turn), past, Sent(TurnInput(()), None), is_live=True)

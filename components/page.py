@@ -165,16 +165,17 @@ def wire(demo: gr.Blocks, page: Page, handlers: Handlers) -> None:
     page.secret.change(None, page.secret, None, js=KEEP_SECRET_JS, **QUICK)
     _wire_turn(page, handlers)
     _wire_live(page, handlers)
+    _wire_settings(page, handlers)
     composed = [page.message, page.capture.upload]
     for listed in (page.welcome, page.asking):
         listed.choose(handlers.choose, page.capture.upload, composed, trigger_mode="multiple", **CALM)
     page.tray.take_out(handlers.take_out, page.capture.all, page.capture.all, trigger_mode="multiple", **CALM)
     looking = [page.state, page.past.search]
     gr.on([page.past.tab.select, page.past.search.change], handlers.look_back, looking, page.past.shown, **CALM)
-    picked = [*page.answered, page.past.shown]
+    picked = [*page.turned, page.past.shown]
     page.past.shown.pick(handlers.pick, looking, picked, trigger_mode="multiple", **CALM)
     page.export.click(handlers.export, page.state, page.answered, **CALM)
-    page.taken_in.upload(handlers.take_in, [page.taken_in, page.state], page.answered, js=SILENCE_JS, **CALM)
+    page.taken_in.upload(handlers.take_in, [page.taken_in, page.state], page.turned, js=SILENCE_JS, **CALM)
     _wire_voices(page, handlers)
     aside = [page.state, page.showcase.sentence, page.voices.radio, *page.answer.all]
     saying = {"fn": handlers.say, "inputs": aside, "outputs": page.answered, "js": MARK_SUBMIT_JS, **CALM}
@@ -191,7 +192,8 @@ def wire(demo: gr.Blocks, page: Page, handlers: Handlers) -> None:
 
 def _wire_voices(page: Page, handlers: Handlers) -> None:
     showcase, compare = page.showcase, page.showcase.compare
-    showcase.cards.use(handlers.use, None, page.voices.radio, **CALM)
+    used = showcase.cards.use(handlers.use, None, page.voices.radio, **CALM)
+    used.then(handlers.note_settings, page.live_asked, None, **CALM)
     page.voices.radio.change(handlers.cards, page.voices.radio, showcase.cards, **CALM)
     page.voices_tab.select(handlers.standings, page.state, compare.shown, **CALM)
     asked = [page.state, compare.voices, compare.blind, *page.answer.all]
@@ -209,6 +211,19 @@ def _wire_live(page: Page, handlers: Handlers) -> None:
     page.live.cut(handlers.live_cut, page.state, [page.chat, page.timing], trigger_mode="multiple", **CALM)
     changes = [widget.change for widget in asked[1:]]
     gr.on(changes, handlers.live_settings, asked, None, trigger_mode="always_last", **CALM)
+
+
+def _wire_settings(page: Page, handlers: Handlers) -> None:
+    """Only what a person does is noted: when the page shows the settings of a conversation, its widgets change one by
+    one, and what they are together in the meantime was nobody's choice."""
+    asked = page.live_asked
+    noting = {"fn": handlers.note_settings, "inputs": asked, "outputs": None, **CALM}
+    # A number that is typed, and the way back to the default, are told when they are done.
+    told = [widget.input for widget in asked[1:]]
+    told += [widget.release for widget in asked if isinstance(widget, gr.Slider)]
+    gr.on(told, trigger_mode="always_last", **noting)
+    for moved in (page.answer.sound_taken, page.prompt.taken_back):
+        moved.then(**noting)
 
 
 def _wire_turn(page: Page, handlers: Handlers) -> None:

@@ -41,6 +41,10 @@ class OpenPages:
             self._sessions[connection or ""] = session_id
         return previous
 
+    def shown(self, connection: str | None) -> str | None:
+        with self._lock:
+            return self._sessions.get(connection or "")
+
     def let_go(self, connection: str | None) -> str | None:
         with self._lock:
             return self._sessions.pop(connection or "", None)

@@ -40,10 +40,12 @@ class SamplingControls:
 @dataclass(frozen=True)
 class AnswerControls:
     """How the next turn is answered, the voice apart. `all` in the order that `settings_from` reads. `sound` names what
-    `ode_points` and `guidance` are, or nothing where they are none of its choices."""
+    `ode_points` and `guidance` are, or nothing where they are none of its choices; `sound_taken`: they have followed
+    a choice."""
 
     speak: gr.Checkbox
     sound: gr.Radio
+    sound_taken: gr.events.Dependency
     seed: gr.Textbox
     ode_points: gr.Slider
     guidance: gr.Slider
@@ -55,15 +57,31 @@ class AnswerControls:
         return [self.speak, self.seed, self.ode_points, self.guidance, *self.thinker.all, *self.talker.all]
 
     @property
-    def with_checkpoint_defaults(self) -> list[gr.components.Component]:
-        return [self.sound, self.ode_points, self.guidance, *self.thinker.all, *self.talker.all]
+    def outputs(self) -> list[gr.components.Component]:
+        return [self.sound, *self.all]
+
+    def shown(self, settings: TurnSettings) -> dict[gr.components.Component, Any]:
+        """Values of `outputs`; what a slider does not reach is shown at its end."""
+        seed = "" if settings.seed is None else str(settings.seed)
+        values = [settings.speak, seed, settings.ode_points, settings.guidance]
+        values += [*vars(settings.thinker).values(), *vars(settings.talker).values()]
+        within = {widget: _within(widget, value) for widget, value in zip(self.all, values, strict=True)}
+        return {self.sound: sound_of(settings)} | within
+
+    def shown_of_checkpoint(self, settings: TurnSettings) -> dict[gr.components.Component, Any]:
+        """Those of `shown` on which checkpoints differ."""
+        alike = (self.speak, self.seed)
+        return {widget: value for widget, value in self.shown(settings).items() if widget not in alike}
 
 
 @dataclass(frozen=True)
 class PromptControls:
+    """`taken_back`: the default is in its place again."""
+
     text: gr.Textbox
     warning: gr.HTML
     reset: gr.Button
+    taken_back: gr.events.Dependency
 
 
 def build_speak() -> gr.Checkbox:
@@ -99,8 +117,8 @@ def build_system_prompt(default: str) -> PromptControls:
         reset = gr.Button(i18n("system_prompt_reset"), size="sm", elem_id="system-prompt-reset")
     quiet = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
     text.change(lambda prompt: gr.update(visible=prompt.strip() != default.strip()), text, changed, **quiet)
-    reset.click(lambda: default, None, text, **quiet)
-    return PromptControls(text, warning, reset)
+    taken_back = reset.click(lambda: default, None, text, **quiet)
+    return PromptControls(text, warning, reset, taken_back)
 
 
 def build_advanced(speak: gr.Checkbox, sound: gr.Radio, defaults: TurnSettings) -> AnswerControls:
@@ -131,10 +149,10 @@ def build_advanced(speak: gr.Checkbox, sound: gr.Radio, defaults: TurnSettings) 
     # In the browser alone, so that a message that is sent at once has what was chosen. A choice moves the sliders, and
     # a slider that is moved names the choice or takes it away.
     alone = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-    sound.input(None, sound, [ode_points, guidance], js=TAKE_SOUND_JS, **alone)
+    sound_taken = sound.input(None, sound, [ode_points, guidance], js=TAKE_SOUND_JS, **alone)
     for slider in (ode_points, guidance):
         slider.change(None, [ode_points, guidance], sound, js=NAME_SOUND_JS, **alone)
-    return AnswerControls(speak, sound, seed, ode_points, guidance, thinker, talker)
+    return AnswerControls(speak, sound, sound_taken, seed, ode_points, guidance, thinker, talker)
 
 
 def _build_sampling(stage: str, defaults: Sampling, limit: str, most: int) -> SamplingControls:
@@ -170,10 +188,8 @@ def _build_sampling(stage: str, defaults: Sampling, limit: str, most: int) -> Sa
         )
 
 
-def default_values(defaults: TurnSettings) -> list[Any]:
-    """Values of `AnswerControls.with_checkpoint_defaults`."""
-    vocoder = [sound_of(defaults), defaults.ode_points, defaults.guidance]
-    return [*vocoder, *vars(defaults.thinker).values(), *vars(defaults.talker).values()]
+def _within(widget: gr.components.Component, value: Any) -> Any:
+    return min(max(value, widget.minimum), widget.maximum) if isinstance(widget, gr.Slider) else value
 
 
 def sound_of(settings: TurnSettings) -> str | None:

@@ -39,11 +39,11 @@ class VoicePicker:
     def outputs(self) -> list[gr.components.Component]:
         return [self.radio, self.listen, self.note]
 
-    def update(self, voices: tuple[str, ...], is_loaded: bool, texts: Texts) -> list:
-        """Values of `outputs` for a checkpoint's voices; the first one is chosen."""
+    def update(self, voices: tuple[str, ...], chosen: str, is_loaded: bool, texts: Texts) -> list:
+        """Values of `outputs` for a checkpoint's voices; the first one where there is no such as `chosen`."""
         note = "" if voices else texts("voice_none" if is_loaded else "voice_wait")
         return [
-            gr.update(choices=list(voices), value=voices[0] if voices else None, visible=bool(voices)),
+            gr.update(choices=list(voices), value=voice_among(voices, chosen), visible=bool(voices)),
             listen_html(voices, texts),
             f'<p class="voice-note">{html.escape(note)}</p>' if note else "",
         ]
@@ -63,9 +63,9 @@ class Showcase:
     def outputs(self) -> list[gr.components.Component]:
         return [self.cards, self.sentence, self.say, *self.compare.outputs]
 
-    def update(self, voices: tuple[str, ...], is_loaded: bool, texts: Texts) -> list:
-        """Values of `outputs` for a checkpoint's voices; the first one is chosen."""
-        cards = cards_html(voices, voices[0], texts) if voices else ""
+    def update(self, voices: tuple[str, ...], chosen: str, is_loaded: bool, texts: Texts) -> list:
+        """Values of `outputs` for a checkpoint's voices; the first one where there is no such as `chosen`."""
+        cards = cards_html(voices, voice_among(voices, chosen), texts) if voices else ""
         note = texts("voice_none" if is_loaded else "voice_wait")
         return [
             cards or f'<p class="voice-note">{html.escape(note)}</p>',
@@ -73,6 +73,11 @@ class Showcase:
             gr.update(visible=bool(voices)),
             *self.compare.update(voices),
         ]
+
+
+def voice_among(voices: tuple[str, ...], chosen: str) -> str | None:
+    """`chosen` if it is one of them, else the first; None where there is none."""
+    return chosen if chosen in voices else next(iter(voices), None)
 
 
 def build_voices(preview: Callable[[str], Path]) -> VoicePicker:

@@ -68,7 +68,7 @@ class Page:
 
     @property
     def live_asked(self) -> list[gr.components.Component]:
-        """Inputs of a turn that is spoken live."""
+        """Inputs of a turn that is spoken live, and of the settings when they change."""
         return [self.state, self.voices.radio, self.prompt.text, *self.answer.all]
 
     @property
@@ -89,5 +89,15 @@ class Page:
             *about,
             *self.voices.outputs,
             *self.showcase.outputs,
-            *self.answer.with_checkpoint_defaults,
+            *self.settings,
         ]
+
+    @property
+    def settings(self) -> list[gr.components.Component]:
+        """What a conversation keeps besides what was said."""
+        return [self.prompt.text, *self.answer.outputs]
+
+    @property
+    def turned(self) -> list[gr.components.Component]:
+        """All that another conversation may change."""
+        return [*self.answered, self.voices.radio, *self.settings]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,17 @@ from app.errors import BadInput, SessionBusy
 from app.media.limits import MediaLimits
 from app.session.captions import captions, to_srt, to_vtt
 from app.types.events import TurnFinished
-from app.types.turn import TurnSettings
+from app.types.turn import Sampling, TurnSettings
 from tests.fake_engine import Script, drain
 from tests.test_session import said, start, state_ids, uploads  # noqa: F401  (fixtures)
 from tests.test_session_versions import SILENT, again, send
 
 SPOKEN = TurnSettings()
+# Nothing in it is as any default has it.
+CHOSEN = TurnSettings(
+    voice="Ethan", speak=False, seed=77, ode_points=3, guidance=0.35,
+    thinker=Sampling(True, 0.65, 17, 0.45, 1.13, 321), talker=Sampling(False, 1.35, 5, 0.95, 1.27, 654),
+)  # fmt: skip
 
 
 def talk(service, session, uploads: Path) -> None:  # noqa: F811
@@ -72,6 +78,67 @@ def test_an_imported_conversation_is_what_was_exported_and_goes_on_alike(talked)
     assert [record.user_text for record in service.transcript(back)] == ["what is this?", "two", "three"]
     send(service, back, "five")
     assert service.transcript(back)[-1].turn == 6
+
+
+def test_its_settings_come_back_after_export_deletion_and_import(start, uploads):  # noqa: F811
+    service, _, session = start()
+    service.note_settings(session, CHOSEN, "You are a pirate.")
+    talk(service, session, uploads)
+    path = exported(service, session, uploads)
+    service._sessions.close_one(session)
+    back = service.take_in(path, "").session_id
+    assert (service.settings(back), service.system_prompt(back)) == (CHOSEN, "You are a pirate.")
+
+
+def test_a_zip_of_an_earlier_program_comes_in_with_the_checkpoints_own_settings(start, uploads):  # noqa: F811
+    service, _, session = start()
+    service.note_settings(session, CHOSEN, "")
+    talk(service, session, uploads)
+    path, before = exported(service, session, uploads), records_of(service, session)
+    back = service.take_in(changed(path, lambda content: content.pop("settings")), "").session_id
+    assert records_of(service, back) == before
+    assert service.settings(back) == service.settings(service.open(None, "").session_id) != CHOSEN
+
+
+# What no program of this kind wrote for settings: names that lead to a value, and the value; `...` takes it away.
+DAMAGED = [
+    ((), 5), ((), []), ((), {}),
+    (("voice",), None), (("voice",), 3), (("speak",), 1), (("speak",), ...),
+    (("seed",), -1), (("seed",), 2**31), (("seed",), "5"), (("seed",), 1.5), (("seed",), True),
+    (("ode_points",), 1), (("ode_points",), 10**9), (("ode_points",), 5.5), (("ode_points",), True),
+    (("ode_points",), ...),
+    (("guidance",), -0.5), (("guidance",), 1e9), (("guidance",), "0.5"), (("guidance",), float("nan")),
+    (("guidance",), 10**400), (("thinker",), None), (("talker",), []), (("thinker", "do_sample"), "yes"),
+    (("thinker", "temperature"), 0), (("talker", "temperature"), float("inf")), (("talker", "temperature"), ...),
+    (("thinker", "top_k"), -1), (("thinker", "top_k"), 1.5), (("talker", "top_p"), 1.5), (("talker", "top_p"), False),
+    (("thinker", "repetition_penalty"), 0), (("thinker", "repetition_penalty"), 10**400),
+    (("talker", "max_new_tokens"), 0), (("talker", "max_new_tokens"), "many"),
+]  # fmt: skip
+
+
+def damage(content: dict, names: tuple[str, ...], value) -> None:
+    *way, last = ("settings", *names)
+    for name in way:
+        content = content[name]
+    if value is ...:
+        del content[last]
+    else:
+        content[last] = value
+
+
+def test_changed_settings_are_refused(start, uploads):  # noqa: F811
+    service, _, session = start()
+    service.note_settings(session, CHOSEN, "")
+    send(service, session, "one")
+    whole = exported(service, session, uploads).read_bytes()
+    for names, value in DAMAGED:
+        path = uploads / "changed.zip"
+        path.write_bytes(whole)
+        changed(path, partial(damage, names=names, value=value))
+        try:
+            refused(service, path, "no conversation")
+        except BaseException as error:
+            raise AssertionError((names, value)) from error
 
 
 def test_what_is_exported_twice_is_the_same(talked, uploads):  # noqa: F811

@@ -4,20 +4,23 @@ import re
 import string
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from app.errors import BadInput
 from app.live.server import LiveServer
-from app.types.turn import FileInput, TextInput, TurnInput, TurnSettings
+from app.types.turn import TALKER_SAMPLING, FileInput, TextInput, TurnInput, TurnSettings
 from components.page import build_page
 from components.pages import PageState
-from components.settings import default_values, settings_from
+from components.settings import SOUNDS, AnswerControls, build_advanced, build_sound, build_speak, settings_from
 from components.tabs import turn_input
 from components.texts import LANGUAGES, REGIONS, Texts, i18n
 from components.tray import tray_html
 from tests.fake_engine import fake_service
+from tests.test_carry import CHOSEN
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,17 +86,39 @@ def test_nothing_on_the_page_comes_from_elsewhere(demo):
     assert options["theme"]._font_css == [] or not "".join(map(str, options["theme"]._font_css)).strip()
 
 
-def test_default_widgets_ask_for_the_default_settings():
-    defaults = TurnSettings()
-    _, ode_points, guidance, *sampling = default_values(defaults)
-    assert settings_from(None, [True, "", ode_points, guidance, *sampling]) == defaults
+@pytest.fixture(scope="module")
+def answer() -> AnswerControls:
+    with gr.Blocks():
+        return build_advanced(build_speak(), build_sound(TurnSettings()), TurnSettings())
+
+
+@pytest.mark.parametrize("settings", [TurnSettings(), CHOSEN], ids=["default", "chosen"])
+def test_widgets_that_show_settings_ask_for_them(answer: AnswerControls, settings: TurnSettings):
+    shown = answer.shown(settings)
+    assert set(shown) == set(answer.outputs)
+    assert settings_from(settings.voice, [shown[widget] for widget in answer.all]) == settings
+
+
+def test_the_sound_is_named_where_the_settings_are_one_of_its_choices(answer: AnswerControls):
+    for name, (ode_points, guidance) in SOUNDS.items():
+        assert answer.shown(TurnSettings(ode_points=ode_points, guidance=guidance))[answer.sound] == name
+    assert answer.shown(TurnSettings(ode_points=17))[answer.sound] is None
+
+
+def test_what_a_slider_does_not_reach_is_shown_at_its_end(answer: AnswerControls):
+    wide = replace(TALKER_SAMPLING, temperature=9.0, top_k=10**400, top_p=0.001, max_new_tokens=10**6)
+    shown = answer.shown(TurnSettings(ode_points=100, guidance=10.0, talker=wide))
+    assert (shown[answer.ode_points], shown[answer.guidance]) == (50, 3.0)
+    stage = answer.talker
+    figures = [shown[widget] for widget in (stage.temperature, stage.top_k, stage.top_p, stage.max_new_tokens)]
+    assert figures == [2.0, 200, 0.05, 8192]
 
 
 @pytest.mark.parametrize("seed", ["-1", "1.5", "x", "99999999999"])
-def test_an_odd_seed_is_refused(seed: str):
-    _, ode_points, guidance, *sampling = default_values(TurnSettings())
+def test_an_odd_seed_is_refused(answer: AnswerControls, seed: str):
+    shown = answer.shown(TurnSettings()) | {answer.seed: seed}
     with pytest.raises(BadInput):
-        settings_from(None, [True, seed, ode_points, guidance, *sampling])
+        settings_from(None, [shown[widget] for widget in answer.all])
 
 
 def test_a_turn_holds_what_was_attached_and_then_the_text_as_typed():

@@ -6,18 +6,19 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from app.config import Config
 from app.errors import BadConfig, BadInput, SessionBusy, SessionGone
-from app.service import STORE, build_service
+from app.service import STORE, Service, build_service
 from app.types.events import TurnFinished
 from app.types.turn import FileInput, TextInput, TurnInput, TurnSettings
-from tests.fake_engine import FakeEngine, Script, drain, service_over
+from tests.fake_engine import FAKE_PIPELINE, FakeEngine, Script, drain, service_over
 from tests.make_media import make_image, make_wav
-from tests.test_carry import records_of, talk
+from tests.test_carry import CHOSEN, DAMAGED, damage, records_of, talk
 from tests.test_service_model import ids
 from tests.test_session import SHORT, said, state_ids
 from tests.test_session_versions import SILENT, send
@@ -82,6 +83,163 @@ def test_after_a_restart_the_page_finds_its_conversation_and_goes_on_with_it(pro
     talk(service, fresh, program.uploads)
     send(service, fresh, "four")
     assert state_ids(engine) == whole
+
+
+PIRATE = "You are a pirate."
+
+
+def test_the_settings_are_after_a_restart_as_they_were_left(program):
+    service, _ = program.start()
+    opened = service.open(None, "", "browser")
+    session = opened.session_id
+    service.note_settings(session, replace(CHOSEN, ode_points=7), PIRATE)
+    send(service, session, "one")
+    # What is changed after the last turn is kept too, another prompt apart: the model has read this one.
+    service.note_settings(session, CHOSEN, "Another prompt.")
+    program.end()
+    service, _ = program.start()
+    assert service.open(opened.secret, "", "browser").resumed
+    assert (service.settings(session), service.system_prompt(session)) == (CHOSEN, PIRATE)
+    service.leave(session)
+    assert service.choose(session, "", "browser").session_id == session
+    assert (service.settings(session), service.system_prompt(session)) == (CHOSEN, PIRATE)
+    other = service.open(None, "", "browser").session_id
+    assert service.settings(other) == replace(service.default_settings, voice=service.info.voices[0])
+
+
+def test_a_page_reloaded_before_anything_was_said_has_its_settings_and_a_cleared_one_too(program):
+    service, _ = program.start()
+    opened = service.open(None, "")
+    service.note_settings(opened.session_id, CHOSEN, PIRATE)
+    service.leave(opened.session_id)
+    assert service.open(opened.secret, "").session_id == opened.session_id
+    assert (service.settings(opened.session_id), service.system_prompt(opened.session_id)) == (CHOSEN, PIRATE)
+    send(service, opened.session_id, "one")
+    service.reset(opened.session_id)
+    assert service.settings(opened.session_id) == CHOSEN
+
+
+def head_of(database: Path) -> dict:
+    reading = sqlite3.connect(database)
+    ((head,),) = reading.execute("SELECT head FROM sessions").fetchall()
+    reading.close()
+    return json.loads(head)
+
+
+def change_head(database: Path, change) -> None:
+    head = head_of(database)
+    change(head)
+    writing = sqlite3.connect(database)
+    writing.execute("UPDATE sessions SET head = ?", (json.dumps(head),))
+    writing.commit()
+    writing.close()
+
+
+def test_what_the_checkpoint_does_by_itself_is_not_written_down(program):
+    service, _ = program.start()
+    opened = service.open(None, "")
+    service.note_settings(opened.session_id, service.settings(opened.session_id), service.default_system_prompt)
+    send(service, opened.session_id, "one")
+    program.end()
+    assert head_of(program.database)["settings"] is None
+
+
+def test_a_data_folder_of_an_earlier_program_opens_with_all_that_was_said(program):
+    service, _ = program.start()
+    opened = service.open(None, "")
+    service.note_settings(opened.session_id, CHOSEN, PIRATE)
+    talk(service, opened.session_id, program.uploads)
+    before = records_of(service, opened.session_id)
+    program.end()
+    # What that program wrote, name by name.
+    change_head(program.database, lambda head: head.pop("settings"))
+    assert set(head_of(program.database)) == {"format", "version", "system_prompt", "path"}
+    service, _ = program.start()
+    again = service.open(opened.secret, "")
+    assert again.resumed and records_of(service, again.session_id) == before
+    assert service.system_prompt(again.session_id) == PIRATE
+    assert service.settings(again.session_id) == replace(service.default_settings, voice=service.info.voices[0])
+    service.note_settings(again.session_id, CHOSEN, PIRATE)
+    program.end()
+    service, _ = program.start()
+    assert service.settings(service.open(opened.secret, "").session_id) == CHOSEN
+
+
+def test_damaged_settings_cost_the_settings_and_not_what_was_said(program):
+    service, _ = program.start()
+    opened = service.open(None, "")
+    service.note_settings(opened.session_id, CHOSEN, PIRATE)
+    send(service, opened.session_id, "one")
+    program.end()
+    whole = head_of(program.database)
+    for names, value in DAMAGED:
+        change_head(program.database, partial(dict.update, **whole))
+        change_head(program.database, partial(damage, names=names, value=value))
+        service, _ = program.start()
+        again = service.open(opened.secret, "")
+        assert again.resumed and len(service.transcript(again.session_id)) == 1, (names, value)
+        expected = replace(service.default_settings, voice=service.info.voices[0])
+        assert service.settings(again.session_id) == expected, (names, value)
+        program.end()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        replace(CHOSEN, ode_points=1),
+        replace(CHOSEN, guidance=float("nan")),
+        replace(CHOSEN, seed=-1),
+        replace(CHOSEN, talker=replace(CHOSEN.talker, top_p=2.0)),
+    ],
+    ids=range(4),
+)
+def test_settings_that_cannot_work_are_not_kept(program, odd):
+    service, _ = program.start()
+    session = service.open(None, "").session_id
+    service.note_settings(session, CHOSEN, "")
+    with pytest.raises(BadInput):
+        service.note_settings(session, odd, "")
+    assert service.settings(session) == CHOSEN
+
+
+def test_until_the_checkpoint_is_there_only_settings_that_somebody_chose_are_kept(program):
+    service, _ = program.start()
+    opened = service.open(None, "")
+    service.note_settings(opened.session_id, CHOSEN, "")
+    send(service, opened.session_id, "one")
+    program.end()
+    go = threading.Event()
+
+    def load(progress):
+        assert go.wait(10)
+        return FakeEngine(SHORT)
+
+    config = Config(checkpoint="fake", data_dir=program.folder / "data")
+    service = Service(config, load, pipeline=FAKE_PIPELINE, resume_wait_s=0.0)
+    try:
+        old, new = service.open(opened.secret, "").session_id, service.open(None, "").session_id
+        # A page that is loading has no voices.
+        for session in (old, new):
+            service.note_settings(session, replace(CHOSEN, voice="", ode_points=9), "")
+        go.set()
+        assert service.ready.wait(10)
+        assert service.settings(old) == replace(CHOSEN, ode_points=9)
+        assert service.settings(new) == replace(service.default_settings, voice=service.info.voices[0])
+    finally:
+        go.set()
+        service.close()
+
+
+def test_a_prompt_changed_under_a_running_reply_is_not_taken_for_the_one_that_it_read(program):
+    service, engine = program.start(Script(words=("one",), hold_at_step=0))
+    session = service.open(None, "").session_id
+    service.note_settings(session, CHOSEN, PIRATE)
+    stream = service.submit(session, said("hi"), SILENT)
+    assert engine.reached.wait(10)
+    service.note_settings(session, CHOSEN, "Another prompt.")
+    engine.release.set()
+    drain(stream)
+    assert service.system_prompt(session) == PIRATE
 
 
 def test_nobody_else_finds_it(program):

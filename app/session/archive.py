@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from types import UnionType
 from typing import Any
 
 from app.errors import BadInput
 from app.session.history import Shelved
 from app.session.prompter import PastTurn
 from app.session.record import StoredFile, Take, TurnRecord
-from app.types.turn import FileInput, TextInput, TurnInput
+from app.session.settings import check_ranges
+from app.types.turn import FileInput, Sampling, TextInput, TurnInput, TurnSettings
 
 FORMAT, VERSION = "talk-with-omni conversation", 1
 MAX_TURNS = 10_000
@@ -23,11 +25,13 @@ _BAD = BadInput("The file is no conversation that this program exported, or it w
 
 @dataclass(frozen=True)
 class Archive:
-    """`turns` by number, those on the path and those on the shelf; `path`: the numbers on the page, in order."""
+    """`turns` by number, those on the path and those on the shelf; `path`: the numbers on the page, in order.
+    `settings`: of the next turn, None where nobody changed what the checkpoint says of itself."""
 
     system_prompt: str
     turns: Mapping[int, Shelved]
     path: tuple[int, ...]
+    settings: TurnSettings | None = None
 
     @property
     def files(self) -> set[Path]:
@@ -47,6 +51,7 @@ def to_json(archive: Archive, folder: Path) -> dict:
         "format": FORMAT,
         "version": VERSION,
         "system_prompt": archive.system_prompt,
+        "settings": _settings_to_json(archive.settings),
         "path": list(archive.path),
         "turns": [_turn_to_json(shelved, folder) for _, shelved in sorted(archive.turns.items())],
     }
@@ -108,7 +113,7 @@ def from_json(content: Any, folder: Path, known: Callable[[Sequence[int], str], 
     path = tuple(_list(content, "path", int, MAX_TURNS))
     if any(number not in turns or turns[number].parent != before for before, number in zip((0, *path), path)):
         raise _BAD
-    return Archive(_get(content, "system_prompt", str), turns, path)
+    return Archive(_get(content, "system_prompt", str), turns, path, _settings_from_json(content))
 
 
 def _turn_from_json(one: dict, folder: Path, known: Callable[[Sequence[int], str], Sequence[int]]) -> Shelved:
@@ -160,7 +165,53 @@ def _turn_from_json(one: dict, folder: Path, known: Callable[[Sequence[int], str
     return Shelved(record, past, _get(one, "parent", int))
 
 
-def _get(content: dict, key: str, kind: type) -> Any:
+def _settings_to_json(settings: TurnSettings | None) -> dict | None:
+    """All but `say`, which is of one turn alone."""
+    if settings is None:
+        return None
+    return {key: value for key, value in asdict(settings).items() if key != "say"}
+
+
+def _settings_from_json(content: dict) -> TurnSettings | None:
+    # Earlier programs kept none.
+    if content.get("settings") is None:
+        return None
+    given = _get(content, "settings", dict)
+    settings = TurnSettings(
+        voice=_get(given, "voice", str),
+        speak=_get(given, "speak", bool),
+        thinker=_sampling(_get(given, "thinker", dict)),
+        talker=_sampling(_get(given, "talker", dict)),
+        seed=None if given.get("seed") is None else _get(given, "seed", int),
+        ode_points=_get(given, "ode_points", int),
+        guidance=_number(given, "guidance"),
+    )
+    try:
+        check_ranges(settings)
+    except BadInput:
+        raise _BAD from None
+    return settings
+
+
+def _sampling(given: dict) -> Sampling:
+    return Sampling(
+        do_sample=_get(given, "do_sample", bool),
+        temperature=_number(given, "temperature"),
+        top_k=_get(given, "top_k", int),
+        top_p=_number(given, "top_p"),
+        repetition_penalty=_number(given, "repetition_penalty"),
+        max_new_tokens=_get(given, "max_new_tokens", int),
+    )
+
+
+def _number(content: dict, key: str) -> float:
+    try:
+        return float(_get(content, key, int | float))
+    except OverflowError:
+        raise _BAD from None
+
+
+def _get(content: dict, key: str, kind: type | UnionType) -> Any:
     value = content.get(key)
     if not isinstance(value, kind) or isinstance(value, bool) and kind is not bool:
         raise _BAD

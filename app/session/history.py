@@ -15,6 +15,7 @@ from app.session.record import Take, TurnRecord
 from app.session.turn import RunningTurn
 from app.types.events import Event, TurnFailed
 from app.types.prompt import Boundary
+from app.types.turn import TurnSettings
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,13 @@ class History:
     """Owns the conversation's `EngineState`, the turns in it and the records. Its session's lock guards it.
 
     The state is None before the first turn, after `drop_oldest` and after `give_up_state`; the next turn then writes
-    the remaining turns afresh.
+    the remaining turns afresh. `settings`: of the next turn, None where nobody changed what the checkpoint says.
     """
 
     def __init__(self, system_prompt: str) -> None:
         self.context = Context(None, (), system_prompt)
         self.records: tuple[TurnRecord, ...] = ()
+        self.settings: TurnSettings | None = None
         self._shelf: dict[int, Shelved] = {}
 
     @property

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from app.session.listening import Listening
 from app.session.loading import EngineLoader
 from app.session.prompter import Context, Prompter, scratch_state
 from app.session.record import StoredFile, TurnRecord
-from app.session.settings import checked_settings, checked_system_prompt
+from app.session.settings import check_ranges, checked_settings, checked_system_prompt
 from app.session.stream import TurnStream
 from app.session.threads import SessionThreads
 from app.session.turn import RunningTurn, files_of, guess_kind, kind_of
@@ -86,13 +86,43 @@ class Session:
         """No reply is being made."""
         return self._running is None
 
+    @property
+    def settings(self) -> TurnSettings | None:
+        """Of the next turn, as they were left; None where nobody changed what the checkpoint says of itself."""
+        return self._history.settings
+
+    @property
+    def system_prompt(self) -> str:
+        return self._history.context.system_prompt
+
+    def note_settings(self, settings: TurnSettings, system_prompt: str) -> None:
+        """How the next turn is to be answered, kept with the conversation. No voice leaves the one that was chosen;
+        `system_prompt` holds if that turn begins the conversation. Raises `BadInput`."""
+        check_ranges(settings)
+        system_prompt = checked_system_prompt(system_prompt, self._tools.prompter.limits)
+        with self._lock:
+            before = self._history.settings
+            if before is not None and not settings.voice:
+                settings = replace(settings, voice=before.voice)
+            self._history.settings = replace(settings, say=None)
+            if self._running is None:
+                self._history.take_system_prompt(system_prompt)
+            is_written = bool(self._history.records) and self._history.settings != before
+        if is_written:
+            self._keep()
+
     # -- on disk -----------------------------------------------------------------------------------------------------
 
     def restore(self, content: dict) -> None:
         """Begins with what was kept of it. Raises `BadInput` where that is damaged."""
-        archive = from_json(content, self._folder.path, lambda ids, text: ids)
+        try:
+            archive = from_json(content, self._folder.path, _as_kept)
+        except BadInput:
+            # Damaged settings cost the settings and not what was said.
+            archive = from_json(content | {"settings": None}, self._folder.path, _as_kept)
         with self._lock:
             self._history.load(archive.system_prompt, dict(archive.turns), archive.path)
+            self._history.settings = archive.settings
             self._num_turns = max(archive.turns, default=0)
             # Another checkpoint may run now; it is not loaded yet.
             self._is_unproved = True
@@ -205,6 +235,7 @@ class Session:
         system_prompt = checked_system_prompt(archive.system_prompt, limits)
         with self._lock:
             self._history.load(system_prompt, dict(archive.turns), archive.path)
+            self._history.settings = archive.settings
             self._num_turns = max(archive.turns, default=0)
         self._keep()
 
@@ -662,6 +693,11 @@ class Session:
             record = self._history.note_figures(turn, figures)
             if record is not None:
                 self._folder.write_timings(turn, record.timings)
+
+
+def _as_kept(ids: Sequence[int], text: str) -> Sequence[int]:
+    """What a reply's ids are is seen when the checkpoint is there."""
+    return ids
 
 
 def _stop(turn: RunningTurn, played_samples: int | None) -> bool:

@@ -18,6 +18,15 @@ def checked_settings(settings: TurnSettings, spec: Any, limits: MediaLimits) -> 
     """The same settings with a given reply made safe to tokenise; raises `BadInput` for values that cannot work."""
     if settings.speak and spec.has_talker and settings.voice and settings.voice not in spec.voices:
         raise BadInput(f"This checkpoint has no such voice: choose one of {', '.join(spec.voices)}.")
+    check_ranges(settings)
+    if settings.say is None:
+        return settings
+    check_length((settings.say,), limits)
+    return replace(settings, say=clean_text(settings.say))
+
+
+def check_ranges(settings: TurnSettings) -> None:
+    """Raises `BadInput` for a figure that no checkpoint can work with."""
     _check_sampling(settings.thinker, "text")
     _check_sampling(settings.talker, "speech")
     if not MIN_ODE_POINTS <= settings.ode_points <= MAX_ODE_POINTS:
@@ -28,10 +37,6 @@ def checked_settings(settings: TurnSettings, spec: Any, limits: MediaLimits) -> 
         raise BadInput(f"The vocoder's guidance must be from 0 to {MAX_GUIDANCE:g}: change it in the settings.")
     if settings.seed is not None and not 0 <= settings.seed < MAX_SEED:
         raise BadInput(f"The seed must be a whole number from 0 to {MAX_SEED - 1}: change it in the settings.")
-    if settings.say is None:
-        return settings
-    check_length((settings.say,), limits)
-    return replace(settings, say=clean_text(settings.say))
 
 
 def checked_system_prompt(system_prompt: str, limits: MediaLimits) -> str:

@@ -1,10 +1,25 @@
-"""The list of conversations: what was said another day is found, opened, named and deleted, in Chromium."""
+"""The list of conversations: what was said another day is found, opened, named and deleted, and has its settings, in
+Chromium."""
 
+import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.talk import TalkServer, open_talk, send_text, sent, set_limits, wait_reply
+from tests.browser.talk import (
+    LIMITS,
+    QUIET_JS,
+    TalkServer,
+    open_talk,
+    send_text,
+    sent,
+    set_limits,
+    wait_ready,
+    wait_reply,
+    wait_until,
+)
 
 
 def say(page: Page, *texts: str) -> None:
@@ -38,6 +53,87 @@ def test_a_new_tab_opens_what_was_said_in_one_that_is_closed(
     expect(sent(page).locator(".sent-text")).to_have_text(["About lighthouses", "And their keepers?"])
     send_text(page, "Go on")
     wait_reply(page, 3)
+
+
+PIRATE = "You are a pirate."
+
+
+def kept_settings(server: TalkServer, title: str) -> dict | None:
+    """What the data folder has of the settings of a conversation."""
+    with closing(sqlite3.connect(server.data_dir / "conversations.sqlite3")) as database:
+        (head,) = database.execute("SELECT head FROM sessions WHERE title = ?", (title,)).fetchone()
+    return json.loads(head)["settings"]
+
+
+def open_all_settings(page: Page) -> None:
+    page.locator("#advanced > button").click()
+    stages = page.locator("#advanced .stage > button")
+    expect(stages).to_have_count(3)
+    for stage in stages.all():
+        stage.click()
+    expect(page.locator("#ode-points")).to_be_visible()
+    page.locator("#advanced").evaluate(QUIET_JS)
+
+
+def expect_settings(page: Page) -> None:
+    expect(page.locator("#sound label.selected")).to_have_text("Fastest")
+    expect(page.locator("#voice input").last).to_be_checked()
+    expect(page.locator("#speak input")).not_to_be_checked()
+    expect(page.locator("#system-prompt textarea")).to_have_value(PIRATE)
+    expect(page.locator("#system-prompt-changed")).to_be_visible()
+    open_all_settings(page)
+    expect(page.locator("#seed input")).to_have_value("5")
+    expect(page.locator("#talker-do-sample input")).not_to_be_checked()
+    # The last one was never touched: it is the checkpoint's own.
+    untouched = str(LIMITS["talker_max_new_tokens"])
+    shown = {"ode-points": "3", "guidance": "0.5", "thinker-max-new-tokens": "12", "talker-max-new-tokens": untouched}
+    for name, value in shown.items():
+        expect(page.locator(f"#{name} input[type=number]")).to_have_value(value)
+
+
+def test_a_conversation_has_its_settings_after_a_reload_and_where_it_is_opened(
+    new_page: Callable[..., Page], talk_server: TalkServer
+) -> None:
+    page = open_talk(new_page(), talk_server.url)
+    page.locator("#system-prompt textarea").fill(PIRATE)
+    say(page, "About settings")
+    page.locator("#advanced .stage > button", has_text="Talker").click()
+    page.locator("#talker-do-sample input").uncheck()
+    page.locator("#seed input").fill("5")
+    page.locator("#voice input").last.check()
+    page.locator("#sound input[value=fastest]").check()
+
+    def are_kept() -> bool:
+        kept = kept_settings(talk_server, "About settings") or {}
+        return (kept.get("seed"), kept.get("ode_points"), kept.get("voice")) == (5, 3, voice)
+
+    voice = page.locator("#voice input").last.input_value()
+    wait_until(are_kept, "the settings are on disk")
+    before = kept_settings(talk_server, "About settings")
+    page.reload()
+    wait_ready(page)
+    expect_settings(page)
+    other = open_talk(page.context.new_page(), talk_server.url)
+    expect(other.locator("#voice input").first).to_be_checked()
+    page.close()
+    open_list(other)
+    other.locator("#past .past-open").click()
+    expect(sent(other)).to_have_count(1)
+    other.get_by_role("tab", name="Settings").click()
+    expect_settings(other)
+    assert kept_settings(talk_server, "About settings") == before
+
+
+def test_of_settings_that_nobody_touched_nothing_is_kept(
+    new_page: Callable[..., Page], talk_server: TalkServer
+) -> None:
+    page = open_talk(new_page(), talk_server.url)
+    send_text(page, "Untouched")
+    wait_reply(page, 1)
+    page.reload()
+    wait_ready(page)
+    page.locator("#body").evaluate(QUIET_JS)
+    assert kept_settings(talk_server, "Untouched") is None
 
 
 def test_a_conversation_is_named_found_and_deleted(new_page: Callable[..., Page], talk_server: TalkServer) -> None:
