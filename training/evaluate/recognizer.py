@@ -33,7 +33,8 @@ JOIN = "_"
 
 def missing_words(words: Iterable[str]) -> list[str]:
     """Those that the judge cannot hear: they have no entry in its dictionary."""
-    return sorted(set(words) - _pronunciations().keys())
+    known = _pronunciations()
+    return sorted({word for word in words if word not in known})
 
 
 def words_of(text: str) -> list[str]:
