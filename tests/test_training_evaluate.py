@@ -1,5 +1,6 @@
 """The judge hears what a voice said, and the evaluation counts as it says."""
 
+import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,8 +11,10 @@ import soundfile
 from training.domain.exchange import SKILLS
 from training.evaluate import figures, sets
 from training.evaluate.answers import Verdict
-from training.evaluate.recognizer import Recognizer, missing_words, word_errors, words_of
-from training.speech.reply_voices import SAMPLE_RATE, speak
+from training.evaluate.near_misses import near_misses, one_word_changed, otherwise
+from training.evaluate.recognizer import Recognizer, missing_words, sound_distance, word_errors, words_of
+from training.evaluate.talk import reply_judge, spoken_habits
+from training.speech.reply_voices import SAMPLE_RATE, VOICES, speak
 
 WORDS = "the opposite of hot is cold twenty three plus four seven good morning my friend".split()
 
@@ -57,6 +60,58 @@ def test_a_judge_that_knows_how_one_talks_hears_what_the_loop_misses() -> None:
     for text in ("I see a green circle.", "I see a blue square."):
         heard = judge.recognize(speak(text, 1), SAMPLE_RATE)
         assert word_errors(text, heard) == (0, 5), heard
+
+
+@pytest.mark.parametrize(
+    "reply, near",
+    [
+        ("Five times three is fifteen.", ["Five times three is fifty.", "Five times two is ten."]),
+        ("The opposite of hot is cold.", ["The opposite of hot is old.", "Five times two is ten."]),
+        ("I am sorry, I do not know.", ["Five times two is ten."]),
+    ],
+)
+def test_a_near_miss_is_another_answer_in_sound_or_words(reply: str, near: list[str]) -> None:
+    found = near_misses(
+        random.Random(0), reply, [reply, "Five times two is ten.", "Please show me a picture of it now."]
+    )
+    assert found == near
+    assert all(word_errors(reply, text)[0] for text in found)
+
+
+def test_a_number_of_two_words_becomes_another_number() -> None:
+    texts = {text for _, _, text in one_word_changed("Twenty nine.")}
+    assert {"Thirty nine.", "Twenty five."} <= texts
+    assert texts.isdisjoint({"Eleven nine.", "Twenty eleven.", "Twenty thirty."})
+
+
+def test_a_sentence_about_other_things_keeps_its_form() -> None:
+    texts = {otherwise(random.Random(seed), "Twenty nine comes after red, T, A.") for seed in range(20)}
+    assert len(texts) > 15
+    for text in texts:
+        words = text.replace(",", "").replace(".", "").split()
+        assert len(words) == 7 and words[2] == "comes" and words[3] == "before", text
+        assert words[0] != "Twenty" and words[1] != "nine" and words[4] != "red" and words[5] != "T", text
+        assert text[0].isupper() and len(words[5]) == len(words[6]) == 1, text
+    assert otherwise(random.Random(0), "I am sorry, I do not know.") == "I am sorry, I do not know."
+
+
+def test_thirteen_sounds_more_like_thirty_than_like_two() -> None:
+    assert sound_distance("see", "sea") == 0 < sound_distance("thirteen", "thirty") < sound_distance("thirteen", "two")
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
+def test_the_judge_of_replies_hears_the_right_one_and_it_in_no_wrong_one() -> None:
+    replies = ("I am sorry, I do not know.", "Five times three is fifteen.", "The opposite of hot is cold.")
+    others = sorted(set(spoken_habits()))
+    near = {reply: near_misses(random.Random(0), reply, others) for reply in replies}
+    judge = reply_judge([text for reply in replies for text in (reply, *near[reply])])
+    for reply in replies:
+        for voice in range(len(VOICES)):
+            heard = judge.recognize(speak(reply, voice), SAMPLE_RATE)
+            assert word_errors(reply, heard)[0] == 0, heard
+            for text in near[reply]:
+                heard = judge.recognize(speak(text, voice), SAMPLE_RATE)
+                assert word_errors(reply, heard)[0] > 0, (text, heard)
 
 
 def test_a_group_is_the_same_whenever_it_is_drawn() -> None:

@@ -2,10 +2,11 @@
 
 import functools
 import math
+import operator
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -110,17 +111,20 @@ def word_errors(reference: str, heard: str) -> tuple[int, int]:
 
     Words that can sound alike ("c", "see") are the same word here: no ear tells them apart.
     """
-    expected, found = words_of(reference), words_of(heard)
-    costs = list(range(len(found) + 1))
-    for row, word in enumerate(expected, 1):
-        before, costs = costs, [row]
-        for column, other in enumerate(found, 1):
-            costs.append(min(before[column] + 1, costs[-1] + 1, before[column - 1] + (not sound_alike(word, other))))
-    return costs[-1], len(expected)
+    expected = words_of(reference)
+    return _edits(expected, words_of(heard), sound_alike), len(expected)
 
 
 def sound_alike(word: str, other: str) -> bool:
     return word == other or not _sounds(word).isdisjoint(_sounds(other))
+
+
+def sound_distance(word: str, other: str) -> float:
+    """Phones that differ as a share of the longer word's, as the two are said most alike. Both have a pronunciation."""
+    return min(
+        _edits(first.split(), second.split()) / max(len(first.split()), len(second.split()))
+        for first, second in product(_sounds(word), _sounds(other))
+    )
 
 
 def word_accuracy(pairs: Iterable[tuple[str, str]]) -> float:
@@ -129,6 +133,16 @@ def word_accuracy(pairs: Iterable[tuple[str, str]]) -> float:
     return max(0.0, 1 - sum(errors for errors, _ in counts) / max(1, sum(words for _, words in counts)))
 
 
+def _edits(expected: Sequence[str], found: Sequence[str], is_same: Callable[[str, str], bool] = operator.eq) -> int:
+    costs = list(range(len(found) + 1))
+    for row, item in enumerate(expected, 1):
+        before, costs = costs, [row]
+        for column, other in enumerate(found, 1):
+            costs.append(min(before[column] + 1, costs[-1] + 1, before[column - 1] + (not is_same(item, other))))
+    return costs[-1]
+
+
+@functools.cache
 def _sounds(word: str) -> frozenset[str]:
     return frozenset(line.split(" ", 1)[1].strip() for line in _pronunciations().get(word, ()))
 
