@@ -14,6 +14,7 @@ from app.engine.loader import EngineOptions, load_engine
 from app.engine.tiny import BRIEF, write_tiny_checkpoint
 from app.errors import BadInput, DemoError, SessionGone
 from app.media.text import clean_text
+from app.session.core import SessionTools
 from app.session.folder import SessionFolder, UploadGate, disk, folder_bytes, remove_leftovers
 from app.session.listening import Listening
 from app.session.loading import EngineLoader, Progress
@@ -23,7 +24,7 @@ from app.session.pipeline import REAL_PIPELINE, Pipeline
 from app.session.preview import VoicePreviews
 from app.session.prompter import Prompter
 from app.session.record import StoredFile, TurnRecord
-from app.session.session import Session, SessionTools
+from app.session.session import Session
 from app.session.store import MAX_TITLE, Listed, Store
 from app.session.stream import TurnStream
 from app.session.threads import SessionThreads

@@ -68,7 +68,7 @@ def heard(server: Live, session: str, socket: ClientConnection) -> Answer:
         if event["type"] == "end":
             assert event["how"] == "done", event
             break
-    past = server.service._sessions.get(session)._history.context.past
+    past = server.service._sessions.get(session)._core.history.context.past
     return Answer(text, tuple(past[-1].reply_ids), speech, num_underruns)
 
 

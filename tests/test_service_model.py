@@ -58,7 +58,7 @@ def prefilled(events) -> Prefilled:
 
 
 def state_of(service, session: str):
-    return service._sessions.get(session)._history.context.state
+    return service._sessions.get(session)._core.history.context.state
 
 
 def test_after_dropping_a_turn_the_context_is_the_same_without_its_ids(service, settings, uploads):
@@ -100,7 +100,7 @@ def test_an_edited_conversation_equals_a_fresh_one_and_reuses_what_came_before(s
     assert service.show_version(edited, turn) is False
     service._sessions.get(edited).free_cache()
     drain(service.submit(edited, said("four"), settings))
-    tokens = [past.mark.num_tokens for past in service._sessions.get(edited)._history.context.past]
+    tokens = [past.mark.num_tokens for past in service._sessions.get(edited)._core.history.context.past]
     changed = drain(service.again(edited, turn, settings, said("changed")))
     assert prefilled(changed).num_reused == (tokens[turn - 2] if turn > 1 else 0)
     after = drain(service.submit(edited, said("after", uploads / "a.png"), settings))

@@ -496,7 +496,7 @@ def test_stop_while_the_end_of_a_reply_is_being_booked_cuts_it_too(start, monkey
     """The model is through, and its files are being written: neither the one cut nor the other would see the figure."""
     service, engine, session = start(FIVE)
     writes, go_on = threading.Event(), threading.Event()
-    folder = service._sessions.get(session)._folder
+    folder = service._sessions.get(session)._core.folder
     write_wav = folder.write_wav
 
     def slow(*values):

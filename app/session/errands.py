@@ -1,19 +1,20 @@
 """What a session does besides turns, one at a time like them: it speaks a reply again, or a sentence of nobody's."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
 
 from app.errors import BadInput
+from app.session.core import SessionCore
 from app.session.history import History, size_of
 from app.session.prompter import Context
 from app.session.record import Take
 from app.session.settings import checked_settings
+from app.session.starting import Starting
 from app.session.turn import RunningTurn
 from app.types.events import Event, TurnFinished
 from app.types.turn import TextPart
-
-if TYPE_CHECKING:
-    from app.session.session import Session
 
 # What a sentence that belongs to no turn answers.
 ASIDE = "Please read this aloud."
@@ -35,13 +36,14 @@ class Errand(Protocol):
 class SpeakAgain:
     """Speaks the reply of a turn once more; the turn keeps the take."""
 
-    def __init__(self, session: "Session") -> None:
-        self._session = session
+    def __init__(self, core: SessionCore, starting: Starting) -> None:
+        self._core = core
+        self._starting = starting
 
     def start(self, turn: RunningTurn) -> None:
-        engine, prompter = _engine_that_speaks(self._session), self._session.tools.prompter
+        engine, prompter = _engine_that_speaks(self._core), self._core.tools.prompter
         settings = checked_settings(turn.settings, engine.spec, prompter.limits)
-        context = self._session.context
+        context = self._core.context
         target = engine.new_state() if context.state is None else context.state
         try:
             prompt, end = prompter.render_again(engine, context, target, turn.number)
@@ -54,7 +56,7 @@ class SpeakAgain:
                     end=end, reply_ids=past.reply_ids, num_states=past.num_states,
                 )  # fmt: skip
 
-            self._session.start_in_engine(turn, target, submit)
+            self._starting.in_engine(turn, target, submit)
         finally:
             if target is not context.state and turn.state is not target:
                 target.close()
@@ -62,7 +64,7 @@ class SpeakAgain:
     def finish(self, turn: RunningTurn, event: Event) -> tuple[Event, Settle]:
         take = None
         if isinstance(event, TurnFinished) and not turn.is_orphan:
-            wav, trouble = self._session.write_take(turn)
+            wav, trouble = self._write(turn)
             if wav is None:
                 event = turn.failed(BadInput(trouble or "The voice said nothing: choose another voice or seed."))
             else:
@@ -76,28 +78,35 @@ class SpeakAgain:
 
         return event, settle
 
+    def _write(self, turn: RunningTurn) -> tuple[Path | None, str]:
+        """The sound beside what the turn was before, or the sentence that tells why not."""
+        spoken = turn.reply.samples()
+        write_take = self._core.folder.write_take
+        return (None, "") if spoken is None else self._core.stored(partial(write_take, turn.number, *spoken))
+
 
 class SpeakAside:
     """Speaks the words of the settings; the conversation knows nothing of it."""
 
-    def __init__(self, session: "Session") -> None:
-        self._session = session
+    def __init__(self, core: SessionCore, starting: Starting) -> None:
+        self._core = core
+        self._starting = starting
 
     def start(self, turn: RunningTurn) -> None:
-        engine, prompter = _engine_that_speaks(self._session), self._session.tools.prompter
+        engine, prompter = _engine_that_speaks(self._core), self._core.tools.prompter
         settings = checked_settings(turn.settings, engine.spec, prompter.limits)
-        parts, nothing = (TextPart(ASIDE),), Context(None, (), self._session.context.system_prompt)
+        parts, nothing = (TextPart(ASIDE),), Context(None, (), self._core.context.system_prompt)
         target = engine.new_state()
         try:
             prompt = prompter.render(engine, nothing, target, parts, settings.say)
-            fit = prompter.fit(engine, self._session.session_id, nothing, parts, prompt, settings)
+            fit = prompter.fit(engine, self._core.session_id, nothing, parts, prompt, settings)
             if not fit.fits:
                 raise fit.error()
 
             def submit(on_event: Callable[[Event], None]) -> Any:
                 return engine.submit(target, prompt, settings, turn.number, on_event, turn.submitted_at)
 
-            self._session.start_in_engine(turn, target, submit)
+            self._starting.in_engine(turn, target, submit)
         finally:
             if turn.state is not target:
                 target.close()
@@ -106,8 +115,8 @@ class SpeakAside:
         return event, lambda history: None
 
 
-def _engine_that_speaks(session: "Session") -> Any:
-    engine = session.tools.loader.wait()
+def _engine_that_speaks(core: SessionCore) -> Any:
+    engine = core.tools.loader.wait()
     if not engine.spec.has_talker:
         raise BadInput("This model writes and does not speak: start one that has a Talker.")
     return engine

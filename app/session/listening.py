@@ -17,7 +17,7 @@ from app.session.turn import RunningTurn
 from app.types.prompt import Append
 
 if TYPE_CHECKING:
-    from app.session.session import Session
+    from app.session.spoken import SpokenMessages
 
 # Tokens that end a message and open its reply.
 NUM_CLOSING = 16
@@ -33,7 +33,7 @@ class Listening:
 
     def __init__(
         self,
-        session: "Session",
+        spoken: "SpokenMessages",
         turn: RunningTurn,
         engine: Any,
         live: LivePrompt,
@@ -41,7 +41,7 @@ class Listening:
         on_fed: Callable[[int], None],
         fps: float | None = None,
     ) -> None:
-        self._session = session
+        self._spoken = spoken
         self._turn = turn
         self._engine = engine
         self._live = live
@@ -111,7 +111,7 @@ class Listening:
         clip = None
         if self._fps is not None:
             clip = partial(write_clip, frames=self._live.shown(), fps=self._fps)
-        return self._session.settle_live(self._begun, self.samples(), self._engine.spec.mel.sample_rate, clip)
+        return self._spoken.settle(self._begun, self.samples(), self._engine.spec.mel.sample_rate, clip)
 
     def cancel(self) -> None:
         """It was no message after all: nothing of it stays. Does nothing once it is answered."""
@@ -121,7 +121,7 @@ class Listening:
         self.go_on()
         self._feed.cancel()
         self._feed.wait_over()
-        self._session.forget_live(self._turn)
+        self._spoken.forget(self._turn)
 
     def samples(self) -> np.ndarray:
         return np.concatenate(self._samples) if self._samples else np.zeros(0, np.float32)
@@ -138,7 +138,7 @@ class Listening:
         thinker = turn.settings.thinker
         limited = replace(thinker, max_new_tokens=max(1, min(thinker.max_new_tokens, num_room)))
         settings = replace(turn.settings, thinker=limited)
-        on_event: Callable = self._session.listener_of(turn)
+        on_event: Callable = self._spoken.listener_of(turn)
         turn.handle = self._engine.submit(
             turn.state, prompt, settings, turn.number, on_event, turn.submitted_at, feed=self._feed
         )

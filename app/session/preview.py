@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import BadInput, DemoError
+from app.session.core import SessionTools
 from app.session.folder import disk, write_wav
 from app.session.prompter import scratch_state
-from app.session.session import SessionTools
 from app.types.events import TERMINAL, AudioChunk, Event, TurnFinished
 from app.types.turn import TextPart
 
