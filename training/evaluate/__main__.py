@@ -32,9 +32,9 @@ SIZES = {
     "video": 240,
     "av_order": 100,
     "memory": 160,
-    "speech": 24,
-    "open_text": 24,
-    "speech_to_speech": 60,
+    "speech": 60,
+    "open_text": 60,
+    "speech_to_speech": 150,
 }
 
 
