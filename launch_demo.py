@@ -27,9 +27,9 @@ def main(argv: Sequence[str]) -> int:
         return 2
     prepare_environment(config)
     # Gradio reads its folders from the environment while it is imported.
+    from app.building import build_service
     from app.live.server import LiveServer
     from app.media.decode import probe
-    from app.service import build_service
     from components.page import build_page
 
     service = build_service(config, upload_dirs=(upload_dir(config),))

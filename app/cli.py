@@ -14,12 +14,13 @@ from typing import Any, TextIO
 import numpy as np
 from transformers.utils import logging as transformers_logging
 
+from app.building import build_service
 from app.config import Config
 from app.door import door
 from app.errors import BadConfig, DemoError
 from app.flags import FlagParser, add_model_flags, config_from
 from app.messages import Script, read_script
-from app.service import Service, build_service
+from app.service import Service
 from app.session.folder import write_wav
 from app.types.events import (
     AudioChunk,

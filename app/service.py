@@ -1,5 +1,6 @@
 """The one door for the page: open, submit, listen, interrupt, reset, estimate, preview, close; knows no widget."""
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -8,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from app.chatml.render import DEFAULT_SYSTEM_PROMPT
-from app.config import MICRO_CHECKPOINT, Config
+from app.config import Config
 from app.door import door
-from app.engine.loader import EngineOptions, load_engine
-from app.engine.tiny import BRIEF, write_tiny_checkpoint
 from app.errors import BadInput, DemoError, SessionGone
 from app.media.text import clean_text
 from app.session.core import SessionTools
-from app.session.folder import SessionFolder, UploadGate, disk, folder_bytes, remove_leftovers
+from app.session.folder import SessionFolder, UploadGate, disk
 from app.session.listening import Listening
 from app.session.loading import EngineLoader, Progress
 from app.session.manager import Opened, SessionManager, who_of
@@ -28,14 +27,13 @@ from app.session.session import Session
 from app.session.store import MAX_TITLE, Listed, Store
 from app.session.stream import TurnStream
 from app.session.threads import SessionThreads
+from app.session.tidying import tidy
 from app.session.votes import Standing, Vote, Votes, standings, to_csv
-from app.session.warming import warm_up
 from app.types.media import VisionRules
 from app.types.turn import TurnInput, TurnSettings
 
 __all__ = [
     "CheckpointInfo", "Estimate", "Listed", "Opened", "Service", "Standing", "StoredFile", "TurnRecord", "TurnStream",
-    "build_service",
 ]  # fmt: skip
 
 
@@ -92,7 +90,7 @@ class Service:
         self._gate = UploadGate(upload_dirs, config.limits)
         self._store = Store(config.data_dir / STORE, time.time) if config.keep_days else None
         self._votes = Votes(config.data_dir / STORE if config.keep_days else None)
-        self._tidy()
+        tidy(config.data_dir / "sessions", self._store, self._votes, config.keep_days, config.keep_gb, time.time())
         self._threads = SessionThreads()
         self._loader = EngineLoader(load)
         self.ready = self._loader.over
@@ -100,7 +98,7 @@ class Service:
         keep = None if self._store is None else self._store.save
         self._tools = SessionTools(self._loader, prompter, self._threads, keep)
         self._sessions = SessionManager(self._create, config.keep_s, clock, resume_wait_s, store=self._store)
-        self._budget_bytes: int | None = None
+        self._half_bytes: int | None = None
         previews = config.data_dir / "previews"
         self._previews = VoicePreviews(
             previews, self._tools, self.default_system_prompt, config.checkpoint, config.voices
@@ -112,20 +110,6 @@ class Service:
         if content is not None:
             session.restore(content)
         return session
-
-    def _tidy(self) -> None:
-        """Lets go of what was kept for long enough, or is too much, the longest unused first; of the rest nothing."""
-        folder, now_s = self._config.data_dir / "sessions", time.time()
-        kept = [] if self._store is None else self._store.sessions()
-        sizes = {session_id: folder_bytes(folder / session_id) for session_id, _ in kept}
-        excess = sum(sizes.values()) - self._config.keep_gb * 1e9
-        for session_id, used_s in list(kept):
-            if now_s - used_s > self._config.keep_days * 86_400 or excess > 0:
-                excess -= sizes.pop(session_id)
-                self._store.forget(session_id)
-                shutil.rmtree(folder / session_id, ignore_errors=True)
-        remove_leftovers(folder, now_s, sizes)
-        self._votes.forget_before(now_s - self._config.keep_days * 86_400)
 
     # -- the model ---------------------------------------------------------------------------------------------------
 
@@ -277,11 +261,7 @@ class Service:
         with; all else that goes wrong is the stream's `TurnFailed`.
         """
         with door("submitting a turn"):
-            session = self._sessions.use(session_id)
-            if self.failure is not None:
-                raise self.failure
-            self._keep_budget(session_id)
-            return session.submit(turn_input, settings, system_prompt)
+            return self._answering(session_id).submit(turn_input, settings, system_prompt)
 
     def again(
         self,
@@ -293,28 +273,17 @@ class Service:
     ) -> TurnStream:
         """Sends a turn of the conversation once more, or `message` in its place; see `Session.again`."""
         with door("sending a turn again"):
-            session = self._sessions.use(session_id)
-            if self.failure is not None:
-                raise self.failure
-            self._keep_budget(session_id)
-            return session.again(turn, settings, message, system_prompt)
+            return self._answering(session_id).again(turn, settings, message, system_prompt)
 
     def speak_again(self, session_id: str, turn: int, settings: TurnSettings) -> TurnStream:
         """Speaks the reply of a turn once more, in another voice or with another seed; see `Session.speak_again`."""
         with door("speaking again"):
-            session = self._sessions.use(session_id)
-            if self.failure is not None:
-                raise self.failure
-            self._keep_budget(session_id)
-            return session.speak_again(turn, settings)
+            return self._answering(session_id).speak_again(turn, settings)
 
     def speak_aside(self, session_id: str, text: str, settings: TurnSettings) -> TurnStream:
         """Speaks a sentence of one's own in a voice; the conversation knows nothing of it."""
         with door("speaking a sentence"):
-            session = self._sessions.use(session_id)
-            if self.failure is not None:
-                raise self.failure
-            return session.speak_aside(text, settings)
+            return self._answering(session_id).speak_aside(text, settings)
 
     def choose_take(self, session_id: str, turn: int, place: int) -> TurnRecord | None:
         """Keeps another sound of a turn's reply; None where there is none."""
@@ -373,11 +342,7 @@ class Service:
     ) -> Listening:
         """Begins a message that is spoken live; see `Session.listen`. Raises what `submit` raises."""
         with door("listening"):
-            session = self._sessions.use(session_id)
-            if self.failure is not None:
-                raise self.failure
-            self._keep_budget(session_id)
-            return session.listen(settings, on_fed, system_prompt, fps)
+            return self._answering(session_id).listen(settings, on_fed, system_prompt, fps)
 
     def interrupt(self, session_id: str, played_samples: int | None = None) -> None:
         """Stops the running reply within one step of the model; does nothing when none runs. `played_samples`: the
@@ -435,17 +400,24 @@ class Service:
     def _make_room(self, num_bytes: int, session_id: str) -> None:
         self._sessions.free_caches(num_bytes, keep=session_id)
 
-    def _keep_budget(self, session_id: str) -> None:
-        if self._budget_bytes is None:
-            if self._config.cache_gb:
-                self._budget_bytes = int(self._config.cache_gb * 1e9)
-            elif self._loader.engine is not None and (free := self._free_bytes()) is not None:
-                self._budget_bytes = free // 2
-            else:
-                return
-        excess = self._sessions.num_bytes - self._budget_bytes
+    def _answering(self, session_id: str) -> Session:
+        """The session that is about to be answered; the idle ones' caches stay within the budget. Raises what loading
+        failed with."""
+        session = self._sessions.use(session_id)
+        if self.failure is not None:
+            raise self.failure
+        excess = self._sessions.num_bytes - self._budget_bytes()
         if excess > 0:
-            self._sessions.free_caches(excess, keep=session_id)
+            self._sessions.free_caches(int(excess), keep=session_id)
+        return session
+
+    def _budget_bytes(self) -> float:
+        """What all caches may take: as configured, else half of what was free when the engine was new."""
+        if self._config.cache_gb:
+            return self._config.cache_gb * 1e9
+        if self._half_bytes is None and (free := self._free_bytes()) is not None:
+            self._half_bytes = free // 2
+        return math.inf if self._half_bytes is None else self._half_bytes
 
     def close(self) -> None:
         """Stops every reply, waits for the threads and lets the engine go."""
@@ -455,43 +427,3 @@ class Service:
         if self._store is not None:
             self._store.close()
         self._votes.close()
-
-
-def build_service(config: Config, upload_dirs: tuple[Path, ...] = ()) -> Service:
-    """The service over the real engine; loading goes on in the background when this returns."""
-    resolved = replace(config, checkpoint=_resolve_checkpoint(config))
-
-    def load(progress: Progress) -> Any:
-        checkpoint = Path(resolved.checkpoint)
-        if not config.checkpoint and not (checkpoint / "config.json").is_file():
-            progress("tiny", 0.0)
-            write_tiny_checkpoint(checkpoint, end_gain=BRIEF)
-        options = EngineOptions(
-            resolved.checkpoint,
-            config.device,
-            config.dtype,
-            config.attention,
-            config.engine,
-            config.text_only,
-            config.max_turns,
-            config.voices,
-            config.quantize,
-        )
-        engine = load_engine(options, progress)
-        try:
-            warm_up(engine, REAL_PIPELINE, DEFAULT_SYSTEM_PROMPT, progress)
-        except BaseException:
-            engine.close()
-            raise
-        return engine
-
-    return Service(resolved, load, upload_dirs=upload_dirs)
-
-
-def _resolve_checkpoint(config: Config) -> str:
-    """What to load: what was asked for, else the shipped checkpoint, else a tiny random one in the data folder."""
-    if config.checkpoint:
-        return config.checkpoint
-    if (MICRO_CHECKPOINT / "config.json").is_file():
-        return str(MICRO_CHECKPOINT)
-    return str(config.data_dir / "tiny")

@@ -25,8 +25,9 @@ import soundfile
 import torch
 from PIL import Image
 
+from app.building import build_service
 from app.config import MICRO_CHECKPOINT, Config
-from app.service import Service, build_service
+from app.service import Service
 from app.session.store import Store
 from app.types.events import AudioChunk, CodecDelta, Prefilled
 from app.types.turn import FileInput, TextInput, TurnInput, TurnSettings

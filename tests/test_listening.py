@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from app.building import build_service
 from app.config import Config
 from app.errors import SessionBusy, SessionGone
-from app.service import Service, build_service
+from app.service import Service
 from app.session.listening import Listening
 from app.types.events import Prefilled, TextDelta, TurnFinished
 from app.types.turn import FileInput, TextInput, TurnInput, TurnSettings

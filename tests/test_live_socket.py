@@ -18,13 +18,14 @@ from starlette.applications import Starlette
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from app.building import build_service
 from app.config import Config
 from app.engine.state import EngineState
 from app.live import server as live
 from app.live.detector import SpeechDetector
 from app.live.protocol import MAX_PICTURE_BYTES, PICTURE, SOUND, write_speech
 from app.live.server import LiveServer, same_origin
-from app.service import Service, build_service
+from app.service import Service
 from app.types.events import AudioChunk
 from tests.browser.server import free_port
 from tests.fake_engine import FakeEngine, Script, service_over

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from app.building import build_service
 from app.config import Config
 from app.errors import DemoError
-from app.service import build_service
 from app.session.pipeline import REAL_PIPELINE
 from app.session.warming import STAGE, warm_up
 from app.types.events import AudioChunk, CodecDelta, Prefilled, TextDelta, TurnFailed, TurnFinished, TurnInterrupted

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from app.building import build_service
 from app.config import Config
 from app.errors import BadConfig, BadInput, SessionBusy, SessionGone
-from app.service import STORE, Service, build_service
+from app.service import STORE, Service
 from app.types.events import TurnFinished
 from app.types.turn import FileInput, TextInput, TurnInput, TurnSettings
 from tests.fake_engine import FAKE_PIPELINE, FakeEngine, Script, drain, service_over
@@ -468,7 +469,8 @@ import sys, threading
 from pathlib import Path
 from dataclasses import replace
 from app.config import Config
-from app.service import STORE, build_service
+from app.building import build_service
+from app.service import STORE
 from app.types.events import TextDelta
 from app.types.turn import FileInput, TextInput, TurnInput
 from tests.test_store import wait_kept
