@@ -28,6 +28,7 @@ STOP_JS = """async (...values) => {
 READ_SECRET_JS = """(...values) => {
     values[0] = window.omniPage.secret();
     values[1] = window.omniPage.visitor();
+    window.omniPage.tellPanel();
     return values;
 }"""
 KEEP_SECRET_JS = "(secret) => { window.omniPage.keepSecret(secret); }"

@@ -32,6 +32,8 @@ window.omniPage = (() => {
     }
   };
   const togglePanel = () => showPanel(!panelIsOpen());
+  // The button is drawn later than the page begins.
+  const tellPanel = () => showPanel(panelIsOpen());
 
   const isNarrow = () => window.matchMedia('(max-width: 900px)').matches;
   document.addEventListener('keydown', (event) => {
@@ -52,5 +54,5 @@ window.omniPage = (() => {
   };
   if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', begin);
   else begin();
-  return { secret, keepSecret, visitor, togglePanel, showPanel };
+  return { secret, keepSecret, visitor, togglePanel, tellPanel, showPanel };
 })();
