@@ -189,6 +189,8 @@ function begin() {
   if (comparison) comparison.dispose();
   const section = element.querySelector('section.compare');
   comparison = section ? new Comparison(section) : null;
+  // On a low screen it would be below the edge of the panel, and the click that asked for it seem to do nothing.
+  if (section) section.scrollIntoView({ block: 'nearest' });
   window.omniCompare = comparison;
 }
 
