@@ -51,7 +51,7 @@ def tray_html(turn_input: TurnInput, probe: Probe, estimate: Callable[[], Estima
     )
     return (
         f'<div class="tray" role="group" aria-label="{html.escape(texts("tray_label"))}"><ul>{cards}</ul>'
-        f"{_estimate(estimate, texts)}</div>"
+        f"{_estimate(estimate, cards, texts)}</div>"
     )
 
 
@@ -80,11 +80,13 @@ def _card(path: Path, place: int, probe: Probe, use_video_sound: bool, texts: Te
     return f'<li>{picture}<span class="name">{name}</span>{about}{badge}{cross}</li>'
 
 
-def _estimate(estimate: Callable[[], Estimate | None], texts: Texts) -> str:
+def _estimate(estimate: Callable[[], Estimate | None], cards: str, texts: Texts) -> str:
+    """What the card of a file says already is not said again."""
     try:
         found = estimate()
     except DemoError as error:
-        return f'<p class="estimate bad">{html.escape(error.message)}</p>'
+        words = html.escape(error.message)
+        return "" if words in cards else f'<p class="estimate bad">{words}</p>'
     if found is None:
         return ""
     if not found.fits:
