@@ -25,6 +25,11 @@ def main(argv: Sequence[str]) -> int:
     except BadConfig as error:
         print(error.message, file=sys.stderr)
         return 2
+    try:
+        config.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        print(f"The folder {config.data_dir} cannot be made: choose another --data-dir.", file=sys.stderr)
+        return 2
     prepare_environment(config)
     # Gradio reads its folders from the environment while it is imported.
     from app.building import build_service
