@@ -108,7 +108,7 @@ def build_system_prompt(default: str) -> PromptControls:
         default,
         label=i18n("system_prompt"),
         info=i18n("system_prompt_info"),
-        lines=3,
+        lines=4,
         max_lines=8,
         elem_id="system-prompt",
     )
