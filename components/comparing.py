@@ -1,6 +1,5 @@
-"""What the Voices tab does: cards that choose a voice, and one reply spoken by several; draws what the service says."""
+"""One reply is spoken by several voices and one of them is liked best; knows not how the columns look."""
 
-import html
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app.errors import BadInput, DemoError, SessionGone
-from app.service import Service, TurnRecord
+from app.service import TurnRecord
 from app.types.events import TERMINAL, TurnFailed, TurnFinished
 from components.compare import (
     FEWEST,
@@ -21,37 +20,38 @@ from components.compare import (
     standings_html,
     verdict_html,
 )
-from components.conversation import Conversation, file_url, status_html
-from components.following import Follower
+from components.conversation import Conversation, download_html, status_html
 from components.pages import PageState
 from components.player import PlayerFeed, stop_value
+from components.refusal import refused
 from components.settings import settings_from
+from components.showing import Showing
 from components.texts import Texts
-from components.voices import cards_html
-from components.widgets import Page
 
 
 class Comparing:
-    """Outputs are keyed by widget, as in `Handlers`."""
+    def __init__(self, showing: Showing) -> None:
+        self._showing, self._service, self._page = showing, showing.service, showing.page
 
-    def __init__(self, service: Service, page: Page) -> None:
-        self._service, self._page = service, page
-
-    def use(self, data: Any) -> dict:
-        """A card's voice is the one that answers from now on."""
-        voice = data.get("voice") if isinstance(data, dict) else None
-        radio = self._page.voices.radio
-        return {radio: voice if voice in self._service.info.voices else gr.skip()}
-
-    def cards(self, chosen: str | None, texts: Texts) -> str:
-        info = self._service.info
-        return cards_html(info.voices, chosen, texts) if info.has_talker and info.voices else gr.skip()
-
-    def standings(self, state: PageState, owner: str, texts: Texts) -> str:
+    def standings(self, state: PageState, request: gr.Request) -> Any:
         """How the votes stand, for a comparison that is not there yet."""
         if state.compared is not None:
             return gr.skip()
-        return standings_html(self._service.standings(owner, state.visitor), texts)
+        try:
+            found = self._service.standings(request.username or "", state.visitor)
+        except DemoError:
+            return gr.skip()
+        return standings_html(found, self._showing.texts(request))
+
+    def compare_newest(
+        self, request: gr.Request, state: PageState, voices: list[str], is_blind: bool, *answer: Any
+    ) -> Iterator[dict]:
+        """The newest reply in several voices."""
+        self._showing.pages.hold(request.session_hash, state.session_id)
+        try:
+            yield from self.compare(state, 0, voices, is_blind, answer, self._showing.texts(request))
+        except DemoError as error:
+            yield self._showing.failed(error, state, request)
 
     def compare(
         self, state: PageState, turn: int, voices: Sequence[str], is_blind: bool, answer: Sequence[Any], texts: Texts
@@ -86,7 +86,7 @@ class Comparing:
             if not isinstance(event, TurnFinished):
                 yield self._settled(state, record.turn, was_kept, texts) | {page.showcase.compare.shown: ""}
                 if isinstance(event, TurnFailed):
-                    yield Follower(service, page, texts).refused(event.code, event.message)
+                    yield refused(page, texts, event.code, event.message)
                 return
         news = self._settled(state, record.turn, was_kept, texts)
         record = self._record(state, record.turn)
@@ -106,34 +106,37 @@ class Comparing:
             page.showcase.compare.shown: compare_html(record, compared, texts),
         }
 
-    def best(self, data: Any, state: PageState, owner: str, texts: Texts) -> dict:
+    def best(self, event: gr.EventData, state: PageState, request: gr.Request) -> dict:
         """Counts the vote, keeps that take and shows the names."""
-        page, compared = self._page, state.compared
-        column = None if compared is None else read_best(data, len(compared.places))
+        page, compared, owner = self._page, state.compared, request.username or ""
+        column = None if compared is None else read_best(event._data, len(compared.places))
         if column is None:
             return {page.notice: gr.skip()}
         place = compared.places[column]
-        record = self._service.vote(
-            state.session_id, compared.turn, compared.places, place, compared.is_blind, owner, state.visitor
-        )
-        found = self._service.standings(owner, state.visitor)
-        shown = verdict_html(record, compared, column, texts) + standings_html(found, texts)
-        records = self._service.transcript(state.session_id)
+        try:
+            record = self._service.vote(
+                state.session_id, compared.turn, compared.places, place, compared.is_blind, owner, state.visitor
+            )
+            found = self._service.standings(owner, state.visitor)
+            records = self._service.transcript(state.session_id)
+        except DemoError as error:
+            return self._showing.failed(error, state, request)
+        texts = self._showing.texts(request)
         return {
             page.state: replace(state, compared=None),
-            page.showcase.compare.shown: shown,
+            page.showcase.compare.shown: verdict_html(record, compared, column, texts) + standings_html(found, texts),
             page.chat: Conversation(texts).of(records),
             page.notice: "",
         }
 
-    def save(self, state: PageState, owner: str, texts: Texts) -> dict:
+    def save(self, state: PageState, request: gr.Request) -> dict:
         """Offers the votes as a table."""
-        path = self._service.votes_csv(state.session_id, owner, state.visitor)
-        words = html.escape(texts("compare_csv_ready"))
-        link = (
-            f'<a href="{html.escape(file_url(path))}?at={path.stat().st_mtime_ns}" download="{path.name}">{words}</a>'
-        )
-        return {self._page.notice: f'<p role="status">{link}</p>'}
+        try:
+            path = self._service.votes_csv(state.session_id, request.username or "", state.visitor)
+        except DemoError as error:
+            return self._showing.failed(error, state, request)
+        words = self._showing.texts(request)("compare_csv_ready")
+        return {self._page.notice: f'<p role="status">{download_html(path, words)}</p>'}
 
     def _record(self, state: PageState, turn: int) -> TurnRecord | None:
         records = [record for record in self._service.transcript(state.session_id) if record.reply_text.strip()]

@@ -29,6 +29,12 @@ def file_url(path: Path) -> str:
     return "gradio_api/file=" + quote(str(path.absolute()))
 
 
+def download_html(path: Path, words: str) -> str:
+    """A link to a file that may be written anew: a browser that has an older one would not ask again."""
+    url = f"{html.escape(file_url(path))}?at={path.stat().st_mtime_ns}"
+    return f'<a href="{url}" download="{path.name}">{html.escape(words)}</a>'
+
+
 @dataclass(frozen=True)
 class Conversation:
     """Draws turns in one language. Holds nothing of them."""

@@ -1,6 +1,5 @@
 """Follows one turn from its first event to its last and draws it; knows no other turn and starts none."""
 
-import html
 import mimetypes
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from app.types.turn import FileInput, TextInput, TurnInput
 from components.conversation import Conversation, last_timings, status_html
 from components.pages import PageState
 from components.player import PlayerFeed, stop_value
+from components.refusal import refused
 from components.texts import Texts
 from components.view import View, fold, timings_of
 from components.waterfall import waterfall_html
@@ -107,19 +107,9 @@ class Follower:
         if is_live:
             if view.state == "done":
                 del ended[page.player]  # the socket says when the last sample has come
-            yield ended | (self.refused(view.code, view.message) if view.state == "failed" else {})
+            yield ended | (self._refused(view) if view.state == "failed" else {})
         else:
             yield ended | self._aftermath(view, sent, is_in_composer)
-
-    def refused(self, code: str, message: str) -> dict:
-        """Says why, above what was typed and attached, which stays as it is."""
-        key = f"error_{code}"
-        title = html.escape(self._texts(key if self._texts.has(key) else "error_other"))
-        words = f'<p role="alert"><strong>{title}</strong> {html.escape(message)}</p>'
-        return {
-            self._page.notice: words,
-            self._page.forget: gr.update(visible=code in ("context_full", "out_of_memory")),
-        }
 
     def _status(self, view: View) -> str:
         is_loading = view.state == "reading" and not self._service.ready.is_set()
@@ -142,8 +132,11 @@ class Follower:
             given_back = {}
             if not is_in_composer and sent.typed is not None:
                 given_back = dict(zip(page.composer, sent.typed, strict=True))
-            return given_back | self.refused(view.code, view.message)
+            return given_back | self._refused(view)
         return self._emptied(sent) if is_in_composer else {}
+
+    def _refused(self, view: View) -> dict:
+        return refused(self._page, self._texts, view.code, view.message)
 
     def _emptied(self, sent: Sent) -> dict:
         """A recorder stays at hand for the next turn, the other ways in are closed."""
