@@ -93,12 +93,13 @@ def chosen(data: Any) -> object:
 
 
 def examples_html(examples: Examples, texts: Texts) -> str:
-    """The samples as cards, then the questions, one row per skill."""
+    """The samples as cards, then the questions, one row per skill. A heading and no landmark: it may stand on the page
+    twice."""
     cards = "".join(f"<li>{_card(example, texts)}</li>" for example in examples.samples)
     rows = "".join(_row(skill, one, texts) for skill, one in examples.questions.items())
     title, hint = html.escape(texts("examples_title")), html.escape(texts("examples_hint"))
     shown = f'<ul class="samples">{cards}</ul>' if cards else ""
-    return f'<section class="asking" aria-label="{title}"><h2>{title}</h2><p>{hint}</p>{shown}<dl>{rows}</dl></section>'
+    return f'<div class="asking"><h2>{title}</h2><p>{hint}</p>{shown}<dl>{rows}</dl></div>'
 
 
 def _row(skill: str, examples: Sequence[Example], texts: Texts) -> str:

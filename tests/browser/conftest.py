@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwrig
 from tests.browser.chromium import AUTOPLAY, DESKTOP, PHONE, Console, device_flags, open_context, start_chromium
 from tests.browser.devices import write_camera, write_microphone
 from tests.browser.server import Server, free_port, start_server
-from tests.browser.talk import serve_talk, talk_checkpoint, talk_page, talk_server  # noqa: F401
+from tests.browser.talk import serve_talk, talk_checkpoint, talk_page, talk_server, tiny_micro_server  # noqa: F401
 
 ARTIFACTS = Path(__file__).parents[1] / ".artifacts"
 

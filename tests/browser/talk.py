@@ -106,6 +106,18 @@ def talk_server(serve_talk: Callable[..., TalkServer]) -> Iterator[TalkServer]:
     assert not started.complaints(), "\n".join(started.complaints())
 
 
+@pytest.fixture(scope="session")
+def tiny_micro_server(
+    serve_talk: Callable[..., TalkServer], talk_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> TalkServer:
+    """The tiny checkpoint, which says of itself what a trained micro one says."""
+    folder = tmp_path_factory.mktemp("micro") / "micro"
+    shutil.copytree(talk_checkpoint, folder)
+    config = folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"babbles": False, "is_micro": True}))
+    return serve_talk("--checkpoint", str(folder))
+
+
 @pytest.fixture
 def talk_page(desktop_page: Page, talk_server: TalkServer) -> Page:
     """A fresh conversation whose rendered sound is recorded."""
@@ -119,6 +131,13 @@ def open_talk(page: Page, url: str) -> Page:
     page.set_default_timeout(TIMEOUT_MS)
     page.goto(url)
     return wait_ready(page)
+
+
+def open_micro(page: Page, url: str) -> Page:
+    """The same, where the page offers what one can ask a micro checkpoint."""
+    open_talk(page, url)
+    expect(page.locator("#welcome .asking")).to_be_visible(timeout=TIMEOUT_MS)
+    return page
 
 
 def wait_ready(page: Page) -> Page:

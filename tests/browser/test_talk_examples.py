@@ -1,7 +1,5 @@
 """What a micro checkpoint's page offers, in real Chromium: a click fills the composer and sends nothing."""
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from tests.browser.talk import (
     assert_spoken,
     attach,
     message_box,
-    open_talk,
+    open_micro,
     sent,
     stored,
     wait_idle,
@@ -26,27 +24,9 @@ ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "assets" / "samples"
 
 
-@pytest.fixture(scope="module")
-def micro_server(
-    serve_talk: Callable[..., TalkServer], talk_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> TalkServer:
-    """The tiny checkpoint, which says of itself what a trained micro one says."""
-    folder = tmp_path_factory.mktemp("micro") / "micro"
-    shutil.copytree(talk_checkpoint, folder)
-    config = folder / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"babbles": False, "is_micro": True}))
-    return serve_talk("--checkpoint", str(folder))
-
-
 @pytest.fixture
-def page(desktop_page: Page, micro_server: TalkServer) -> Page:
-    return open_micro(desktop_page, micro_server)
-
-
-def open_micro(page: Page, server: TalkServer) -> Page:
-    open_talk(page, server.url)
-    expect(page.locator("#welcome .asking")).to_be_visible(timeout=TIMEOUT_MS)
-    return page
+def page(desktop_page: Page, tiny_micro_server: TalkServer) -> Page:
+    return open_micro(desktop_page, tiny_micro_server.url)
 
 
 def question(page: Page, words: str) -> Locator:
@@ -92,7 +72,7 @@ def test_a_question_is_put_into_the_message_and_sent_by_the_visitor(page: Page) 
     expect(page.locator("#welcome")).to_be_hidden()
 
 
-def test_a_sample_is_attached_seen_and_answered(page: Page, micro_server: TalkServer) -> None:
+def test_a_sample_is_attached_seen_and_answered(page: Page, tiny_micro_server: TalkServer) -> None:
     sample(page, "Which is bigger?").click()
     expect(message_box(page)).to_have_value("Which is bigger?")
     expect(attached(page)).to_have_text(["two_shapes.png"], timeout=TIMEOUT_MS)
@@ -106,7 +86,7 @@ def test_a_sample_is_attached_seen_and_answered(page: Page, micro_server: TalkSe
     assert_spoken(page, 1)
     expect(attached(page)).to_have_count(0)
     for media, name in (("img", "two_shapes.png"), ("audio", "where_is_the_star.wav")):
-        copy = stored(micro_server, sent(page).locator(media))
+        copy = stored(tiny_micro_server, sent(page).locator(media))
         assert copy.read_bytes() == (SAMPLES / name).read_bytes(), name
 
 
@@ -140,10 +120,10 @@ def test_it_works_by_keyboard_and_in_mid_conversation_from_the_side_panel(page: 
 
 
 def test_on_a_phone_all_of_it_is_within_reach(
-    new_page: Callable[..., Page], micro_server: TalkServer, artifacts: Path
+    new_page: Callable[..., Page], tiny_micro_server: TalkServer, artifacts: Path
 ) -> None:
     phone = {"has_touch": True, "is_mobile": True, "device_scale_factor": 2}
-    page = open_micro(new_page(PHONE, color_scheme="dark", **phone), micro_server)
+    page = open_micro(new_page(PHONE, color_scheme="dark", **phone), tiny_micro_server.url)
     width = page.viewport_size["width"]
     for button in page.locator("#welcome button[data-example]").all():
         button.scroll_into_view_if_needed()
@@ -161,8 +141,8 @@ def test_on_a_phone_all_of_it_is_within_reach(
     expect(page.locator("#panel")).to_be_hidden()
 
 
-def test_the_samples_are_served_and_nothing_around_them(page: Page, micro_server: TalkServer) -> None:
-    url = f"{micro_server.url}/gradio_api/file="
+def test_the_samples_are_served_and_nothing_around_them(page: Page, tiny_micro_server: TalkServer) -> None:
+    url = f"{tiny_micro_server.url}/gradio_api/file="
     assert page.request.get(f"{url}{SAMPLES / 'red_circle.png'}").body() == (SAMPLES / "red_circle.png").read_bytes()
     for path in (
         SAMPLES.parent / "icon.svg",
