@@ -229,16 +229,26 @@ class Service:
     def system_prompt(self, session_id: str) -> str:
         return self._sessions.get(session_id).system_prompt
 
-    def note_settings(self, session_id: str, settings: TurnSettings, system_prompt: str) -> None:
+    def use_video_sound(self, session_id: str) -> bool:
+        """Whether the videos of the next message are heard, as it was left."""
+        return self._sessions.get(session_id).use_video_sound
+
+    def note_settings(
+        self, session_id: str, settings: TurnSettings, system_prompt: str, use_video_sound: bool | None = None
+    ) -> None:
         """Keeps with the conversation what a page asks for; see `Session.note_settings`. What the checkpoint would do
-        by itself is not written down. Raises `SessionGone` and `BadInput`."""
+        by itself is not written down. `use_video_sound`: None leaves it as it is. Raises `SessionGone` and
+        `BadInput`."""
         session = self._sessions.get(session_id)
         # Until the checkpoint is there a page shows the library's settings, which nobody chose.
         if session.settings is None and self._loader.engine is None:
             return
-        if settings != self.settings(session_id) or system_prompt != session.system_prompt:
+        kept = (self.settings(session_id), session.system_prompt, session.use_video_sound)
+        if use_video_sound is None:
+            use_video_sound = session.use_video_sound
+        if (settings, system_prompt, use_video_sound) != kept:
             with door("keeping settings"):
-                session.note_settings(settings, system_prompt)
+                session.note_settings(settings, system_prompt, use_video_sound)
 
     def reset(self, session_id: str, system_prompt: str | None = None) -> None:
         """Forgets the conversation, stopping a running reply first; None keeps the system prompt that it has."""

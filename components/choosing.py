@@ -38,7 +38,8 @@ class Choosing:
         else:
             yield from self._showing.follow(request, stream, state.begin(stream.turn), records, Sent(None, None))
 
-    def note_settings(self, state: PageState, voice: Any, prompt: str, *answer: Any) -> None:
-        """What a person chose is kept with the conversation."""
+    def note_settings(self, state: PageState, video_sound: bool, voice: Any, prompt: str, *answer: Any) -> None:
+        """What a person chose is kept with the conversation. Inputs come in the order of `Page.chosen`."""
         with suppress(DemoError):
-            self._service.note_settings(state.session_id, settings_from(voice, answer), prompt)
+            settings = settings_from(voice, answer)
+            self._service.note_settings(state.session_id, settings, prompt, bool(video_sound))

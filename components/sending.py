@@ -31,7 +31,7 @@ class Sending:
         sent = Sent(turn_input(text or "", captured, video_sound), (text, *captured))
         try:
             settings = settings_from(voice, answer)
-            self._service.note_settings(state.session_id, settings, prompt)
+            self._service.note_settings(state.session_id, settings, prompt, bool(video_sound))
             if state.editing:
                 stream = self._service.again(state.session_id, state.editing, settings, sent.message, prompt)
             else:

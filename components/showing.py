@@ -40,7 +40,10 @@ class Showing:
     def settings(self, session_id: str) -> dict:
         """What the conversation keeps besides what was said; its voice is drawn with the model's voices."""
         page, service = self.page, self.service
-        return page.answer.shown(service.settings(session_id)) | {page.prompt.text: service.system_prompt(session_id)}
+        return page.answer.shown(service.settings(session_id)) | {
+            page.prompt.text: service.system_prompt(session_id),
+            page.video_sound: service.use_video_sound(session_id),
+        }
 
     def before(self, state: PageState, turn: int) -> list[TurnRecord]:
         return [record for record in self.service.transcript(state.session_id) if record.turn < turn]

@@ -58,8 +58,12 @@ class Page:
     @property
     def asked(self) -> list[gr.components.Component]:
         """Inputs of a turn."""
-        about = [self.video_sound, self.voices.radio, self.prompt.text]
-        return [self.state, *self.composer, *about, *self.answer.all]
+        return [self.state, *self.composer, *self.chosen]
+
+    @property
+    def chosen(self) -> list[gr.components.Component]:
+        """How a turn is answered."""
+        return [self.video_sound, self.voices.radio, self.prompt.text, *self.answer.all]
 
     @property
     def deed_asked(self) -> list[gr.components.Component]:
@@ -68,7 +72,7 @@ class Page:
 
     @property
     def live_asked(self) -> list[gr.components.Component]:
-        """Inputs of a turn that is spoken live, and of the settings when they change."""
+        """Inputs of a turn that is spoken live, and of its settings when they change."""
         return [self.state, self.voices.radio, self.prompt.text, *self.answer.all]
 
     @property
@@ -95,7 +99,7 @@ class Page:
     @property
     def settings(self) -> list[gr.components.Component]:
         """What a conversation keeps besides what was said."""
-        return [self.prompt.text, *self.answer.outputs]
+        return [self.prompt.text, self.video_sound, *self.answer.outputs]
 
     @property
     def turned(self) -> list[gr.components.Component]:

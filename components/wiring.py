@@ -94,11 +94,11 @@ def _wire_live(page: Page, talk: LiveTalk) -> None:
 def _wire_choosing(page: Page, choosing: Choosing) -> None:
     """Only what a person does is noted: when the page shows the settings of a conversation, its widgets change one by
     one, and what they are together in the meantime was nobody's choice."""
-    asked, showcase = page.live_asked, page.showcase
-    noting = {"fn": choosing.note_settings, "inputs": asked, "outputs": None, **CALM}
+    chosen, showcase = page.chosen, page.showcase
+    noting = {"fn": choosing.note_settings, "inputs": [page.state, *chosen], "outputs": None, **CALM}
     # A number that is typed, and the way back to the default, are told when they are done.
-    told = [widget.input for widget in asked[1:]]
-    told += [widget.release for widget in asked if isinstance(widget, gr.Slider)]
+    told = [widget.input for widget in chosen]
+    told += [widget.release for widget in chosen if isinstance(widget, gr.Slider)]
     gr.on(told, trigger_mode="always_last", **noting)
     used = showcase.cards.use(choosing.use, None, page.voices.radio, **CALM)
     for moved in (page.answer.sound_taken, page.prompt.taken_back, used):

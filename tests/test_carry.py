@@ -82,12 +82,13 @@ def test_an_imported_conversation_is_what_was_exported_and_goes_on_alike(talked)
 
 def test_its_settings_come_back_after_export_deletion_and_import(start, uploads):  # noqa: F811
     service, _, session = start()
-    service.note_settings(session, CHOSEN, "You are a pirate.")
+    service.note_settings(session, CHOSEN, "You are a pirate.", use_video_sound=False)
     talk(service, session, uploads)
     path = exported(service, session, uploads)
     service._sessions.close_one(session)
     back = service.take_in(path, "").session_id
     assert (service.settings(back), service.system_prompt(back)) == (CHOSEN, "You are a pirate.")
+    assert not service.use_video_sound(back)
 
 
 def test_a_zip_of_an_earlier_program_comes_in_with_the_checkpoints_own_settings(start, uploads):  # noqa: F811
@@ -139,6 +140,8 @@ def test_changed_settings_are_refused(start, uploads):  # noqa: F811
             refused(service, path, "no conversation")
         except BaseException as error:
             raise AssertionError((names, value)) from error
+    path.write_bytes(whole)
+    refused(service, changed(path, lambda content: content.update(use_video_sound=0)), "no conversation")
 
 
 def test_what_is_exported_twice_is_the_same(talked, uploads):  # noqa: F811

@@ -89,6 +89,11 @@ def test_after_a_restart_the_page_finds_its_conversation_and_goes_on_with_it(pro
 PIRATE = "You are a pirate."
 
 
+def kept(service: Service, session: str) -> tuple[TurnSettings, str, bool]:
+    """How the next turn would be answered."""
+    return service.settings(session), service.system_prompt(session), service.use_video_sound(session)
+
+
 def test_the_settings_are_after_a_restart_as_they_were_left(program):
     service, _ = program.start()
     opened = service.open(None, "", "browser")
@@ -97,27 +102,32 @@ def test_the_settings_are_after_a_restart_as_they_were_left(program):
     send(service, session, "one")
     # What is changed after the last turn is kept too, another prompt apart: the model has read this one.
     service.note_settings(session, CHOSEN, "Another prompt.")
+    service.note_settings(session, CHOSEN, "Another prompt.", use_video_sound=False)
     program.end()
     service, _ = program.start()
     assert service.open(opened.secret, "", "browser").resumed
-    assert (service.settings(session), service.system_prompt(session)) == (CHOSEN, PIRATE)
+    assert kept(service, session) == (CHOSEN, PIRATE, False)
     service.leave(session)
     assert service.choose(session, "", "browser").session_id == session
-    assert (service.settings(session), service.system_prompt(session)) == (CHOSEN, PIRATE)
+    assert kept(service, session) == (CHOSEN, PIRATE, False)
+    # A live turn, which knows nothing of videos with sound, leaves that as it is.
+    service.note_settings(session, replace(CHOSEN, ode_points=7), PIRATE)
+    assert kept(service, session) == (replace(CHOSEN, ode_points=7), PIRATE, False)
     other = service.open(None, "", "browser").session_id
-    assert service.settings(other) == replace(service.default_settings, voice=service.info.voices[0])
+    ours = replace(service.default_settings, voice=service.info.voices[0])
+    assert kept(service, other) == (ours, service.default_system_prompt, True)
 
 
 def test_a_page_reloaded_before_anything_was_said_has_its_settings_and_a_cleared_one_too(program):
     service, _ = program.start()
     opened = service.open(None, "")
-    service.note_settings(opened.session_id, CHOSEN, PIRATE)
+    service.note_settings(opened.session_id, CHOSEN, PIRATE, use_video_sound=False)
     service.leave(opened.session_id)
     assert service.open(opened.secret, "").session_id == opened.session_id
-    assert (service.settings(opened.session_id), service.system_prompt(opened.session_id)) == (CHOSEN, PIRATE)
+    assert kept(service, opened.session_id) == (CHOSEN, PIRATE, False)
     send(service, opened.session_id, "one")
     service.reset(opened.session_id)
-    assert service.settings(opened.session_id) == CHOSEN
+    assert kept(service, opened.session_id) == (CHOSEN, PIRATE, False)
 
 
 def head_of(database: Path) -> dict:
@@ -148,18 +158,19 @@ def test_what_the_checkpoint_does_by_itself_is_not_written_down(program):
 def test_a_data_folder_of_an_earlier_program_opens_with_all_that_was_said(program):
     service, _ = program.start()
     opened = service.open(None, "")
-    service.note_settings(opened.session_id, CHOSEN, PIRATE)
+    service.note_settings(opened.session_id, CHOSEN, PIRATE, use_video_sound=False)
     talk(service, opened.session_id, program.uploads)
     before = records_of(service, opened.session_id)
     program.end()
     # What that program wrote, name by name.
-    change_head(program.database, lambda head: head.pop("settings"))
+    for name in ("settings", "use_video_sound"):
+        change_head(program.database, lambda head, name=name: head.pop(name))
     assert set(head_of(program.database)) == {"format", "version", "system_prompt", "path"}
     service, _ = program.start()
     again = service.open(opened.secret, "")
     assert again.resumed and records_of(service, again.session_id) == before
-    assert service.system_prompt(again.session_id) == PIRATE
-    assert service.settings(again.session_id) == replace(service.default_settings, voice=service.info.voices[0])
+    ours = replace(service.default_settings, voice=service.info.voices[0])
+    assert kept(service, again.session_id) == (ours, PIRATE, True)
     service.note_settings(again.session_id, CHOSEN, PIRATE)
     program.end()
     service, _ = program.start()
@@ -182,6 +193,9 @@ def test_damaged_settings_cost_the_settings_and_not_what_was_said(program):
         expected = replace(service.default_settings, voice=service.info.voices[0])
         assert service.settings(again.session_id) == expected, (names, value)
         program.end()
+    change_head(program.database, lambda head: head.update(whole, use_video_sound="no"))
+    service, _ = program.start()
+    assert service.open(opened.secret, "").resumed and service.use_video_sound(opened.session_id)
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,14 @@ _BAD = BadInput("The file is no conversation that this program exported, or it w
 @dataclass(frozen=True)
 class Archive:
     """`turns` by number, those on the path and those on the shelf; `path`: the numbers on the page, in order.
-    `settings`: of the next turn, None where nobody changed what the checkpoint says of itself."""
+    `settings`: of the next turn, None where nobody changed what the checkpoint says of itself; `use_video_sound`: of
+    its message."""
 
     system_prompt: str
     turns: Mapping[int, Shelved]
     path: tuple[int, ...]
     settings: TurnSettings | None = None
+    use_video_sound: bool = True
 
     @property
     def files(self) -> set[Path]:
@@ -52,6 +54,7 @@ def to_json(archive: Archive, folder: Path) -> dict:
         "version": VERSION,
         "system_prompt": archive.system_prompt,
         "settings": _settings_to_json(archive.settings),
+        "use_video_sound": archive.use_video_sound,
         "path": list(archive.path),
         "turns": [_turn_to_json(shelved, folder) for _, shelved in sorted(archive.turns.items())],
     }
@@ -113,7 +116,9 @@ def from_json(content: Any, folder: Path, known: Callable[[Sequence[int], str], 
     path = tuple(_list(content, "path", int, MAX_TURNS))
     if any(number not in turns or turns[number].parent != before for before, number in zip((0, *path), path)):
         raise _BAD
-    return Archive(_get(content, "system_prompt", str), turns, path, _settings_from_json(content))
+    # Earlier programs kept none.
+    use_video_sound = _get({"use_video_sound": True} | content, "use_video_sound", bool)
+    return Archive(_get(content, "system_prompt", str), turns, path, _settings_from_json(content), use_video_sound)
 
 
 def _turn_from_json(one: dict, folder: Path, known: Callable[[Sequence[int], str], Sequence[int]]) -> Shelved:

@@ -32,13 +32,15 @@ class History:
     """Owns the conversation's `EngineState`, the turns in it and the records. Its session's lock guards it.
 
     The state is None before the first turn, after `drop_oldest` and after `give_up_state`; the next turn then writes
-    the remaining turns afresh. `settings`: of the next turn, None where nobody changed what the checkpoint says.
+    the remaining turns afresh. `settings`: of the next turn, None where nobody changed what the checkpoint says;
+    `use_video_sound`: of its message.
     """
 
     def __init__(self, system_prompt: str) -> None:
         self.context = Context(None, (), system_prompt)
         self.records: tuple[TurnRecord, ...] = ()
         self.settings: TurnSettings | None = None
+        self.use_video_sound = True
         self._shelf: dict[int, Shelved] = {}
 
     @property

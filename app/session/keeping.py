@@ -59,7 +59,7 @@ class Keeping:
                 record = running.ended(running.interrupted(), None, "")
                 turns[running.number] = Shelved(record, None, path[-1] if path else 0)
                 path = (*path, running.number)
-            return Archive(context.system_prompt, turns, path, self._history.settings)
+            return Archive(context.system_prompt, turns, path, self._history.settings, self._history.use_video_sound)
 
     def export(self) -> Path:
         """The conversation as a zip in its folder. Raises `BadInput` where nothing was said."""

@@ -67,6 +67,11 @@ class Session:
         return self._core.history.settings
 
     @property
+    def use_video_sound(self) -> bool:
+        """Whether the next message's videos are heard, as it was left."""
+        return self._core.history.use_video_sound
+
+    @property
     def system_prompt(self) -> str:
         return self._core.history.context.system_prompt
 
@@ -82,20 +87,22 @@ class Session:
         with self._core.lock:
             return self._core.wait_until(lambda: self._core.running is None, timeout_s)
 
-    def note_settings(self, settings: TurnSettings, system_prompt: str) -> None:
+    def note_settings(self, settings: TurnSettings, system_prompt: str, use_video_sound: bool) -> None:
         """How the next turn is to be answered, kept with the conversation. No voice leaves the one that was chosen;
         `system_prompt` holds if that turn begins the conversation. Raises `BadInput`."""
         core = self._core
         check_ranges(settings)
         system_prompt = checked_system_prompt(system_prompt, core.tools.prompter.limits)
         with core.lock:
-            before = core.history.settings
-            if before is not None and not settings.voice:
-                settings = replace(settings, voice=before.voice)
-            core.history.settings = replace(settings, say=None)
+            history = core.history
+            before = (history.settings, history.use_video_sound)
+            if history.settings is not None and not settings.voice:
+                settings = replace(settings, voice=history.settings.voice)
+            history.settings = replace(settings, say=None)
+            history.use_video_sound = use_video_sound
             if core.running is None:
-                core.history.take_system_prompt(system_prompt)
-            is_written = bool(core.history.records) and core.history.settings != before
+                history.take_system_prompt(system_prompt)
+            is_written = bool(history.records) and (history.settings, history.use_video_sound) != before
         if is_written:
             core.keep()
 
@@ -108,10 +115,10 @@ class Session:
             archive = from_json(content, core.folder.path, _as_kept)
         except BadInput:
             # Damaged settings cost the settings and not what was said.
-            archive = from_json(content | {"settings": None}, core.folder.path, _as_kept)
+            archive = from_json(content | {"settings": None, "use_video_sound": True}, core.folder.path, _as_kept)
         with core.lock:
             core.history.load(archive.system_prompt, dict(archive.turns), archive.path)
-            core.history.settings = archive.settings
+            core.history.settings, core.history.use_video_sound = archive.settings, archive.use_video_sound
             core.num_turns = max(archive.turns, default=0)
             # Another checkpoint may run now; it is not loaded yet.
             core.is_unproved = True
@@ -132,7 +139,7 @@ class Session:
         system_prompt = checked_system_prompt(archive.system_prompt, limits)
         with core.lock:
             core.history.load(system_prompt, dict(archive.turns), archive.path)
-            core.history.settings = archive.settings
+            core.history.settings, core.history.use_video_sound = archive.settings, archive.use_video_sound
             core.num_turns = max(archive.turns, default=0)
         core.keep()
 

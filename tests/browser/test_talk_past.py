@@ -79,6 +79,7 @@ def expect_settings(page: Page) -> None:
     expect(page.locator("#sound label.selected")).to_have_text("Fastest")
     expect(page.locator("#voice input").last).to_be_checked()
     expect(page.locator("#speak input")).not_to_be_checked()
+    expect(page.locator("#video-sound input")).not_to_be_checked()
     expect(page.locator("#system-prompt textarea")).to_have_value(PIRATE)
     expect(page.locator("#system-prompt-changed")).to_be_visible()
     open_all_settings(page)
@@ -100,6 +101,7 @@ def test_a_conversation_has_its_settings_after_a_reload_and_where_it_is_opened(
     page.locator("#advanced .stage > button", has_text="Talker").click()
     page.locator("#talker-do-sample input").uncheck()
     page.locator("#seed input").fill("5")
+    page.locator("#video-sound input").uncheck()
     page.locator("#voice input").last.check()
     page.locator("#sound input[value=fastest]").check()
 
