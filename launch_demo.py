@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from app.live.server import LiveServer
+    from app.service import Service
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     demo = build_page(service, probe, live)
     try:
         serve(demo, config, live)
+        threading.Thread(target=tell_failure, args=(service,), daemon=True).start()
         wait_for_end()
     except OSError:
         # Gradio's own sentence goes on about its environment variables.
@@ -96,6 +98,13 @@ def serve(demo: "gr.Blocks", config: Config, live: "LiveServer") -> None:
         # Every page that waits for its reply holds a thread.
         max_threads=400,
     )
+
+
+def tell_failure(service: "Service") -> None:
+    """Waits until the checkpoint is loaded; where that fails the page says so too, to whoever looks."""
+    service.ready.wait()
+    if service.failure is not None:
+        print(f"The model could not be loaded. {service.failure.message}", file=sys.stderr)
 
 
 def wait_for_end() -> None:

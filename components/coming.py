@@ -10,7 +10,7 @@ import gradio as gr
 from app.errors import DemoError, SessionGone
 from app.live.server import LiveServer
 from components.banner import bad_banner, banner_html, model_html
-from components.conversation import Conversation, last_timings, status_html
+from components.conversation import last_timings, status_html
 from components.examples import Examples, examples_html
 from components.pages import PageState
 from components.showing import Showing
@@ -41,7 +41,7 @@ class Coming:
         # Asked before the news is gathered: a model that is ready a moment later is told of in the next news.
         was_ready = service.ready.is_set()
         yield news | {
-            page.chat: Conversation(texts).of(records),
+            page.chat: self._showing.conversation(texts).of(records),
             page.timing: waterfall_html(last_timings(records), texts),
             page.status: status_html(texts("status_ready")),
             **self._model_news(texts, session_id),
@@ -65,14 +65,20 @@ class Coming:
 
     def _model_news(self, texts: Texts, session_id: str) -> dict:
         page, service = self._page, self._service
-        is_loaded, info, settings = service.ready.is_set(), service.info, service.settings(session_id)
-        voices = page.voices.update(info.voices if info.has_talker else (), settings.voice, is_loaded, texts)
+        info, settings = service.info, service.settings(session_id)
+        names, missing = info.voices if info.has_talker else (), self._why_no_voices(texts)
+        voices = page.voices.update(names, settings.voice, missing, texts)
         news = {page.model: model_html(info, texts), page.banner: banner_html(service, texts)}
         news |= dict(zip(page.voices.outputs, voices, strict=True))
-        shown = page.showcase.update(info.voices if info.has_talker else (), settings.voice, is_loaded, texts)
+        shown = page.showcase.update(names, settings.voice, missing, texts)
         news |= dict(zip(page.showcase.outputs, shown, strict=True))
         shown = examples_html(self._examples, texts) if info.is_micro else ""
         news |= {page.welcome: shown, page.asking: shown, page.examples_tab: gr.Tab(visible=info.is_micro)}
         if service.default_settings != self._first_settings:
             news |= page.answer.shown_of_checkpoint(settings)
         return news
+
+    def _why_no_voices(self, texts: Texts) -> str:
+        if not self._service.ready.is_set():
+            return texts("voice_wait")
+        return texts("voice_none" if self._service.failure is None else "voice_failed")

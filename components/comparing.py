@@ -20,7 +20,7 @@ from components.compare import (
     standings_html,
     verdict_html,
 )
-from components.conversation import Conversation, download_html, status_html
+from components.conversation import download_html, status_html
 from components.pages import PageState
 from components.player import PlayerFeed, stop_value
 from components.refusal import refused
@@ -125,7 +125,7 @@ class Comparing:
         return {
             page.state: replace(state, compared=None),
             page.showcase.compare.shown: verdict_html(record, compared, column, texts) + standings_html(found, texts),
-            page.chat: Conversation(texts).of(records),
+            page.chat: self._showing.conversation(texts).of(records),
             page.notice: "",
         }
 
@@ -156,7 +156,10 @@ class Comparing:
         except DemoError:
             # Something else is being said by now, and that draws itself.
             return {page.timing: gr.skip()}
-        return {page.chat: Conversation(texts).of(records), page.status: status_html(texts("status_ready"))}
+        return {
+            page.chat: self._showing.conversation(texts).of(records),
+            page.status: status_html(texts("status_ready")),
+        }
 
 
 def _newest_take(record: TurnRecord, voice: str) -> int | None:

@@ -37,9 +37,10 @@ def download_html(path: Path, words: str) -> str:
 
 @dataclass(frozen=True)
 class Conversation:
-    """Draws turns in one language. Holds nothing of them."""
+    """Draws turns in one language. Holds nothing of them. `can_speak`: the model has a voice."""
 
     texts: Texts
+    can_speak: bool = True
 
     def of(self, records: Sequence[TurnRecord]) -> list[Message]:
         """Everything that is over."""
@@ -55,7 +56,8 @@ class Conversation:
         footer = "".join(f'<p class="reply-note">{html.escape(note)}</p>' for note in notes)
         if record.wav is not None:
             footer += self._speech(record)
-        footer += speech_buttons(record, self.texts)
+        if self.can_speak:
+            footer += speech_buttons(record, self.texts)
         footer += summary_html(record.timings, self.texts)
         if is_newest:
             footer += reply_buttons(record, self.texts)

@@ -50,10 +50,17 @@ class Examples:
     questions: Mapping[str, tuple[Example, ...]]
     samples: tuple[Example, ...]
 
+    @property
+    def _every(self) -> list[Example]:
+        return [*self.samples, *(example for examples in self.questions.values() for example in examples)]
+
     def find(self, key: object) -> Example | None:
         """By what the browser says was clicked."""
-        every = [*self.samples, *(example for examples in self.questions.values() for example in examples)]
-        return next((example for example in every if example.key == key), None)
+        return next((example for example in self._every if example.key == key), None)
+
+    def has(self, text: str) -> bool:
+        """Whether these are the words of an example."""
+        return any(example.text == text for example in self._every)
 
     def attached(self, example: Example, uploaded: Sequence[str] | None) -> list[str]:
         """What is attached after the click: a sample takes another one's place, and a visitor's own files stay."""

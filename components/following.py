@@ -27,10 +27,11 @@ REDRAW_S = 1 / 15
 @dataclass(frozen=True)
 class Sent:
     """A message, None where a reply that is there is spoken again. `typed`: values of the composer's widgets, to be put
-    back if it is refused; None where it did not come from there."""
+    back if it is refused; None where it did not come from there. `draft`: what the composer has when it is sent."""
 
     message: TurnInput | None
     typed: Sequence[Any] | None
+    draft: str = ""
 
     @property
     def text(self) -> str:
@@ -60,7 +61,7 @@ class Follower:
 
     def __init__(self, service: Service, page: Page, texts: Texts) -> None:
         self._service, self._page, self._texts = service, page, texts
-        self._conversation = Conversation(texts)
+        self._conversation = Conversation(texts, service.info.has_talker)
 
     def follow(
         self, stream: TurnStream, state: PageState, past: Sequence[TurnRecord], sent: Sent, is_live: bool = False
@@ -143,7 +144,7 @@ class Follower:
         if sent.typed is None:
             return {}
         page = self._page
-        news: dict = dict.fromkeys(page.composer) | {page.message: "", page.tray: ""}
+        news: dict = dict.fromkeys(page.composer) | {page.message: sent.draft, page.tray: ""}
         if sent.shows_something:
             news[page.capture.tabs] = gr.Tabs(selected="text")
         return news

@@ -25,7 +25,7 @@ LABELS = {
         "state_thinking": "Thinking",
         "state_speaking": "Speaking. Talk to interrupt.",
         "tokens": "{number} tokens heard so far",
-        "underruns": "Underruns: {number}",
+        "underruns": "Gaps in the sound: {number}",
         "level": "Level of your microphone",
         "camera": "Camera",
         "hands": "Hands-free",

@@ -9,7 +9,7 @@ import gradio as gr
 from app.errors import DemoError
 from app.live.server import PATH, LiveServer
 from app.types.turn import TurnInput
-from components.conversation import Conversation, last_timings
+from components.conversation import last_timings
 from components.following import Follower, Sent
 from components.live import read_turn, refusal_value, ticket_value
 from components.pages import PageState
@@ -64,4 +64,7 @@ class LiveTalk:
             records = self._service.transcript(state.session_id)
         except DemoError:
             return {page.timing: gr.skip()}
-        return {page.chat: Conversation(texts).of(records), page.timing: waterfall_html(last_timings(records), texts)}
+        return {
+            page.chat: self._showing.conversation(texts).of(records),
+            page.timing: waterfall_html(last_timings(records), texts),
+        }

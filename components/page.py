@@ -73,32 +73,37 @@ def build_widgets(service: Service) -> Page:
                     message = _build_message()
                     send = gr.Button(i18n("send"), variant="primary", elem_id="send", min_width=92, scale=0)
                     stop = gr.Button(i18n("stop"), variant="stop", elem_id="stop", min_width=92, scale=0)
-        with gr.Column(elem_id="panel", scale=0, min_width=320), gr.Tabs(elem_id="panel-tabs") as panel_tabs:
-            with gr.Tab(i18n("tab_settings"), id="settings", elem_id="panel-settings"):
-                voices = build_voices(service.preview)
-                speak = build_speak()
-                sound = build_sound(service.default_settings)
-                video_sound = build_video_sound()
-                prompt = build_system_prompt(service.default_system_prompt)
-                answer = build_advanced(speak, sound, service.default_settings)
-                with gr.Row(elem_id="carry"):
-                    export = gr.Button(i18n("export"), size="sm", elem_id="export")
-                    taken_in = gr.UploadButton(
-                        i18n("import"), size="sm", file_types=[".zip"], type="filepath", elem_id="import"
-                    )
-            with gr.Tab(i18n("tab_voices"), id="voices", elem_id="panel-voices", render_children=True) as voices_tab:
-                showcase = build_showcase(service.preview)
-            with gr.Tab(
-                i18n("tab_examples"), id="examples", elem_id="panel-examples", visible=False, render_children=True
-            ) as examples_tab:
-                asking = build_examples("asking")
-            past = build_past()
-            with gr.Tab(i18n("tab_timing"), id="timing", elem_id="panel-timing", render_children=True):
-                timing = gr.HTML(i18n("timing_empty"), elem_id="timing", apply_default_css=False)
+        with gr.Column(elem_id="panel", scale=0, min_width=320):
+            panel_close = gr.Button(i18n("panel_close"), size="sm", elem_id="panel-close")
+            with gr.Tabs(elem_id="panel-tabs") as panel_tabs:
+                with gr.Tab(i18n("tab_settings"), id="settings", elem_id="panel-settings"):
+                    voices = build_voices(service.preview)
+                    speak = build_speak()
+                    sound = build_sound(service.default_settings)
+                    video_sound = build_video_sound()
+                    prompt = build_system_prompt(service.default_system_prompt)
+                    answer = build_advanced(speak, sound, service.default_settings)
+                    with gr.Row(elem_id="carry"):
+                        export = gr.Button(i18n("export"), size="sm", elem_id="export")
+                        taken_in = gr.UploadButton(
+                            i18n("import"), size="sm", file_types=[".zip"], type="filepath", elem_id="import"
+                        )
+                with gr.Tab(
+                    i18n("tab_voices"), id="voices", elem_id="panel-voices", render_children=True
+                ) as voices_tab:
+                    showcase = build_showcase(service.preview)
+                past = build_past()
+                with gr.Tab(
+                    i18n("tab_examples"), id="examples", elem_id="panel-examples", visible=False, render_children=True
+                ) as examples_tab:
+                    asking = build_examples("asking")
+                with gr.Tab(i18n("tab_timing"), id="timing", elem_id="panel-timing", render_children=True):
+                    timing = gr.HTML(i18n("timing_empty"), elem_id="timing", apply_default_css=False)
     return Page(
         state=state, secret=secret, told=told, deeds=deeds, model=model, banner=banner, chat=chat, player=player,
         status=status, notice=notice, forget=forget, tray=tray, message=message, send=send, stop=stop, clear=clear,
-        panel_button=panel_button, examples=examples, welcome=welcome, asking=asking, examples_tab=examples_tab,
+        panel_buttons=[panel_button, panel_close], examples=examples, welcome=welcome, asking=asking,
+        examples_tab=examples_tab,
         capture=capture, timing=timing, live=capture.live, panel_tabs=panel_tabs, voices_tab=voices_tab, voices=voices,
         showcase=showcase, video_sound=video_sound, prompt=prompt,
         answer=answer, export=export, taken_in=taken_in, visitor=visitor, past=past,

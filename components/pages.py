@@ -11,20 +11,21 @@ NUM_REMEMBERED = 8
 @dataclass(frozen=True)
 class PageState:
     """Which session a page shows and how often it has begun to speak. `turns`: the turn of each late generation;
-    `editing`: the turn whose place the message in the composer takes, 0 for none; `visitor`: what the browser holds for
-    all its tabs; `compared`: the voices that are being compared."""
+    `editing`: the turn whose place the message in the composer takes, 0 for none; `draft`: what stood in the composer
+    before; `visitor`: what the browser holds for all its tabs; `compared`: the voices that are being compared."""
 
     session_id: str = ""
     generation: int = 0
     turns: tuple[tuple[int, int], ...] = ()
     editing: int = 0
+    draft: str = ""
     visitor: str = ""
     compared: Compared | None = None
 
     def begin(self, turn: int) -> "PageState":
         generation = self.generation + 1
         turns = (*self.turns, (generation, turn))[-NUM_REMEMBERED:]
-        return replace(self, generation=generation, turns=turns, editing=0)
+        return replace(self, generation=generation, turns=turns, editing=0, draft="")
 
 
 class OpenPages:

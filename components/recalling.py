@@ -1,4 +1,4 @@
-"""Conversations of another day or from elsewhere: found, opened, named, deleted, exported, taken in; makes no turn."""
+"""Conversations besides the one on the page: begun, found, opened, named, deleted, carried; makes no turn."""
 
 import html
 from dataclasses import replace
@@ -21,6 +21,17 @@ class Recalling:
     def __init__(self, showing: Showing, live: LiveServer) -> None:
         self._showing, self._service, self._page = showing, showing.service, showing.page
         self._live = live
+
+    def begin(self, state: PageState, prompt: str, request: gr.Request) -> dict:
+        """A new conversation with the settings of this one, which stays in the list if anything was said."""
+        service = self._service
+        try:
+            settings, use_video_sound = service.settings(state.session_id), service.use_video_sound(state.session_id)
+            opened = service.open(None, request.username or "", state.visitor)
+            service.note_settings(opened.session_id, settings, prompt, use_video_sound)
+        except DemoError as error:
+            return self._showing.failed(error, replace(state, generation=state.generation + 1, editing=0), request)
+        return self._turned_to(opened, state, request)
 
     def look_back(self, state: PageState, words: str | None, request: gr.Request) -> str:
         """The list of conversations."""
@@ -78,7 +89,13 @@ class Recalling:
             self._service.leave(previous)
         voice = voice_among(self._service.info.voices, self._service.settings(opened.session_id).voice)
         now = replace(
-            state, session_id=opened.session_id, generation=state.generation + 1, turns=(), editing=0, compared=None
+            state,
+            session_id=opened.session_id,
+            generation=state.generation + 1,
+            turns=(),
+            editing=0,
+            draft="",
+            compared=None,
         )
         return (
             self._showing.drawn(now, texts)
@@ -90,6 +107,7 @@ class Recalling:
                 page.player: stop_value(now.generation),
                 page.status: status_html(texts("status_ready")),
                 page.notice: "",
+                page.forget: gr.update(visible=False),
                 page.showcase.compare.shown: "",
             }
         )

@@ -7,10 +7,16 @@ import gradio as gr
 from components.texts import Texts
 from components.widgets import Page
 
+COMPLAINT = '<p role="alert">'
+
+
+def is_complaint(notice: str | None) -> bool:
+    return (notice or "").startswith(COMPLAINT)
+
 
 def refused(page: Page, texts: Texts, code: str, message: str) -> dict:
     """Says why, above what was typed and attached, which stays as it is."""
     key = f"error_{code}"
     title = html.escape(texts(key if texts.has(key) else "error_other"))
-    words = f'<p role="alert"><strong>{title}</strong> {html.escape(message)}</p>'
+    words = f"{COMPLAINT}<strong>{title}</strong> {html.escape(message)}</p>"
     return {page.notice: words, page.forget: gr.update(visible=code in ("context_full", "out_of_memory"))}

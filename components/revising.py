@@ -54,9 +54,9 @@ class Revising:
                 self._service.choose_take(state.session_id, turn, take)
                 yield self._showing.drawn(state, texts)
             elif deed == "edit":
-                yield self._edit(state, turn, texts)
+                yield self._edit(state, turn, text or "", texts)
             elif deed == "keep":
-                yield {page.state: replace(state, editing=0), page.message: "", page.notice: ""}
+                yield {page.state: replace(state, editing=0, draft=""), page.message: state.draft, page.notice: ""}
             elif deed == "take_back":
                 yield self._take_back(state, turn, text or "", texts)
             else:
@@ -84,8 +84,8 @@ class Revising:
         stream = self._service.speak_again(state.session_id, turn, settings_from(voice, answer))
         yield from self._showing.follow(request, stream, state.begin(turn), records, Sent(None, None))
 
-    def _edit(self, state: PageState, turn: int, texts: Texts) -> dict:
-        """Puts a message that was sent into the composer; it is sent in its own place."""
+    def _edit(self, state: PageState, turn: int, text: str, texts: Texts) -> dict:
+        """Puts a message that was sent into the composer; it is sent in its own place. `text`: what stands there."""
         page, records = self._page, self._service.transcript(state.session_id)
         record = next((record for record in records if record.turn == turn and record.state != "running"), None)
         if record is None:
@@ -93,7 +93,7 @@ class Revising:
         words = html.escape(texts("editing_files" if record.files else "editing"))
         notice = f'<p role="status">{words} {word_button("keep", turn, texts("editing_keep"))}</p>'
         return {
-            page.state: replace(state, editing=turn),
+            page.state: replace(state, editing=turn, draft=state.draft if state.editing else text),
             page.message: record.user_text,
             page.notice: notice,
             page.capture.tabs: gr.Tabs(selected="text"),

@@ -1,21 +1,17 @@
-"""The message is sent, and room is made for it: the model forgets a part or all; knows no turn that is over."""
+"""The message is sent, and room is made for it: the model forgets a part; knows no turn that is over."""
 
 import html
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from app.errors import DemoError
-from components.conversation import Conversation, status_html
 from components.following import Sent
 from components.pages import PageState
-from components.player import stop_value
 from components.settings import settings_from
 from components.showing import Showing
 from components.tabs import turn_input
-from components.waterfall import waterfall_html
 
 
 class Sending:
@@ -28,7 +24,7 @@ class Sending:
         """Sends the message and draws its answer while it is made."""
         num_captured = len(self._page.capture.all)
         captured, (video_sound, voice, prompt, *answer) = values[:num_captured], values[num_captured:]
-        sent = Sent(turn_input(text or "", captured, video_sound), (text, *captured))
+        sent = Sent(turn_input(text or "", captured, video_sound), (text, *captured), state.draft)
         try:
             settings = settings_from(voice, answer)
             self._service.note_settings(state.session_id, settings, prompt, bool(video_sound))
@@ -55,24 +51,5 @@ class Sending:
         return {
             page.notice: f'<p role="status">{html.escape(texts("dropped"))}</p>',
             page.forget: gr.update(visible=False),
-            page.chat: Conversation(texts).of(records),
-        }
-
-    def clear(self, state: PageState, prompt: str, request: gr.Request) -> dict:
-        """Begins again with nothing."""
-        page, texts = self._page, self._showing.texts(request)
-        silent = replace(state, generation=state.generation + 1, editing=0, compared=None)
-        try:
-            self._service.reset(state.session_id, prompt)
-        except DemoError as error:
-            return self._showing.failed(error, silent, request)
-        return {
-            page.state: silent,
-            page.player: stop_value(silent.generation),
-            page.chat: [],
-            page.status: status_html(texts("status_ready")),
-            page.timing: waterfall_html({}, texts),
-            page.notice: "",
-            page.showcase.compare.shown: "",
-            page.forget: gr.update(visible=False),
+            page.chat: self._showing.conversation(texts).of(records),
         }

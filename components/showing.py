@@ -45,6 +45,9 @@ class Showing:
             page.video_sound: service.use_video_sound(session_id),
         }
 
+    def conversation(self, texts: Texts) -> Conversation:
+        return Conversation(texts, self.service.info.has_talker)
+
     def before(self, state: PageState, turn: int) -> list[TurnRecord]:
         return [record for record in self.service.transcript(state.session_id) if record.turn < turn]
 
@@ -57,7 +60,10 @@ class Showing:
             return {page.timing: gr.skip()}
         if any(record.state == "running" for record in records):
             return {page.timing: gr.skip()}
-        return {page.chat: Conversation(texts).of(records), page.timing: waterfall_html(last_timings(records), texts)}
+        return {
+            page.chat: self.conversation(texts).of(records),
+            page.timing: waterfall_html(last_timings(records), texts),
+        }
 
     def follow(
         self, request: gr.Request, stream: TurnStream, state: PageState, past: Sequence[TurnRecord], sent: Sent

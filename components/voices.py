@@ -39,9 +39,10 @@ class VoicePicker:
     def outputs(self) -> list[gr.components.Component]:
         return [self.radio, self.listen, self.note]
 
-    def update(self, voices: tuple[str, ...], chosen: str, is_loaded: bool, texts: Texts) -> list:
-        """Values of `outputs` for a checkpoint's voices; the first one where there is no such as `chosen`."""
-        note = "" if voices else texts("voice_none" if is_loaded else "voice_wait")
+    def update(self, voices: tuple[str, ...], chosen: str, missing: str, texts: Texts) -> list:
+        """Values of `outputs` for a checkpoint's voices; the first one where there is no such as `chosen`. `missing`:
+        why there are none."""
+        note = "" if voices else missing
         return [
             gr.update(choices=list(voices), value=voice_among(voices, chosen), visible=bool(voices)),
             listen_html(voices, texts),
@@ -63,12 +64,12 @@ class Showcase:
     def outputs(self) -> list[gr.components.Component]:
         return [self.cards, self.sentence, self.say, *self.compare.outputs]
 
-    def update(self, voices: tuple[str, ...], chosen: str, is_loaded: bool, texts: Texts) -> list:
-        """Values of `outputs` for a checkpoint's voices; the first one where there is no such as `chosen`."""
+    def update(self, voices: tuple[str, ...], chosen: str, missing: str, texts: Texts) -> list:
+        """Values of `outputs` for a checkpoint's voices; the first one where there is no such as `chosen`. `missing`:
+        why there are none."""
         cards = cards_html(voices, voice_among(voices, chosen), texts) if voices else ""
-        note = texts("voice_none" if is_loaded else "voice_wait")
         return [
-            cards or f'<p class="voice-note">{html.escape(note)}</p>',
+            cards or f'<p class="voice-note">{html.escape(missing)}</p>',
             gr.update(visible=bool(voices)),
             gr.update(visible=bool(voices)),
             *self.compare.update(voices),

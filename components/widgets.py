@@ -30,7 +30,7 @@ class Page:
     send: gr.Button
     stop: gr.Button
     clear: gr.Button
-    panel_button: gr.Button
+    panel_buttons: list[gr.Button]
     examples: list[gr.Button]
     welcome: gr.HTML
     asking: gr.HTML

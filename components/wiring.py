@@ -19,6 +19,11 @@ from components.tray import Probe
 from components.widgets import Page
 
 MARK_SUBMIT_JS = "(...values) => { window.omniPlayer && window.omniPlayer.markSubmit(); return values; }"
+SUBMIT_JS = """(...values) => {
+    window.omniPage.toEnd();
+    window.omniPlayer && window.omniPlayer.markSubmit();
+    return values;
+}"""
 SILENCE_JS = "(...values) => { window.omniPlayer && window.omniPlayer.stop(); return values; }"
 STOP_JS = """async (...values) => {
     values[0] = window.omniPlayer ? JSON.stringify(await window.omniPlayer.halt()) : '';
@@ -27,7 +32,7 @@ STOP_JS = """async (...values) => {
 READ_SECRET_JS = """(...values) => {
     values[0] = window.omniPage.secret();
     values[1] = window.omniPage.visitor();
-    window.omniPage.tellPanel();
+    window.omniPage.meet();
     return values;
 }"""
 KEEP_SECRET_JS = "(secret) => { window.omniPage.keepSecret(secret); }"
@@ -42,15 +47,16 @@ def wire(demo: gr.Blocks, page: Page, service: Service, probe: Probe, live: Live
     showing = Showing(service, page)
     comparing = Comparing(showing)
     _wire_coming(demo, page, Coming(showing, live, examples))
-    _wire_sending(page, Sending(showing))
+    recalling = Recalling(showing, live)
+    _wire_sending(page, Sending(showing), recalling)
     _wire_hearing(page, Hearing(showing))
     _wire_live(page, LiveTalk(showing, live))
     _wire_choosing(page, Choosing(showing))
     _wire_composing(page, Composing(showing, probe, examples))
-    _wire_recalling(page, Recalling(showing, live))
+    _wire_recalling(page, recalling)
     _wire_comparing(page, comparing)
     page.deeds.deed(Revising(showing, comparing).deed, page.deed_asked, page.answered, trigger_mode="multiple", **CALM)
-    page.panel_button.click(None, None, None, js=TOGGLE_PANEL_JS, **QUICK)
+    gr.on([button.click for button in page.panel_buttons], None, None, None, js=TOGGLE_PANEL_JS, **QUICK)
 
 
 def _wire_coming(demo: gr.Blocks, page: Page, coming: Coming) -> None:
@@ -59,10 +65,10 @@ def _wire_coming(demo: gr.Blocks, page: Page, coming: Coming) -> None:
     page.secret.change(None, page.secret, None, js=KEEP_SECRET_JS, **QUICK)
 
 
-def _wire_sending(page: Page, sending: Sending) -> None:
+def _wire_sending(page: Page, sending: Sending, recalling: Recalling) -> None:
     """A second message during a reply must reach the service, which refuses it with a sentence: hence "multiple"."""
     submitting = {
-        "fn": sending.submit, "inputs": page.asked, "outputs": page.answered, "js": MARK_SUBMIT_JS,
+        "fn": sending.submit, "inputs": page.asked, "outputs": page.answered, "js": SUBMIT_JS,
         "trigger_mode": "multiple", **CALM,
     }  # fmt: skip
     running = [gr.on([page.message.submit, page.send.click], **submitting)]
@@ -71,8 +77,9 @@ def _wire_sending(page: Page, sending: Sending) -> None:
         running.append(example.click(None, None, page.message, js=fill, **QUICK).then(**submitting))
     forgetting = page.forget.click(sending.forget, page.state, page.answered, **CALM)
     running.append(forgetting.success(**submitting))
-    cleared = [page.state, page.prompt.text]
-    page.clear.click(sending.clear, cleared, page.answered, js=SILENCE_JS, cancels=running, **CALM)
+    about = [page.state, page.prompt.text]
+    begun = page.clear.click(recalling.begin, about, page.turned, js=SILENCE_JS, cancels=running, **CALM)
+    begun.then(recalling.look_back, [page.state, page.past.search], page.past.shown, **CALM)
 
 
 def _wire_hearing(page: Page, hearing: Hearing) -> None:
@@ -112,8 +119,12 @@ def _wire_choosing(page: Page, choosing: Choosing) -> None:
 def _wire_composing(page: Page, composing: Composing) -> None:
     captured, composed = page.capture.all, [page.message, page.capture.upload]
     for listed in (page.welcome, page.asking):
-        listed.choose(composing.choose, page.capture.upload, composed, trigger_mode="multiple", **CALM)
-    page.tray.take_out(composing.take_out, captured, captured, trigger_mode="multiple", **CALM)
+        listed.choose(composing.choose, composed, [*composed, page.notice], trigger_mode="multiple", **CALM)
+    left = [*captured, page.notice]
+    page.tray.take_out(composing.take_out, [page.notice, *captured], left, trigger_mode="multiple", **CALM)
+    upload = page.capture.upload
+    mending = [upload.upload, upload.clear, upload.delete]
+    gr.on(mending, composing.drop_complaint, page.notice, page.notice, trigger_mode="multiple", **CALM)
     changes = [widget.change for widget in [*captured, page.video_sound]]
     looked_at = [page.state, *captured, page.video_sound]
     gr.on(changes, composing.look, looked_at, page.tray, trigger_mode="always_last", **CALM)

@@ -242,6 +242,7 @@ def test_text_only_loads_no_talker(tiny_checkpoint):
     ("options", "error", "word"),
     [
         ({"checkpoint": "no/such/folder"}, BadCheckpoint, "no/such/folder"),
+        ({"checkpoint": "nobody/none-of-that"}, BadCheckpoint, "fetched from the hub.*network"),
         ({"checkpoint": "/home/anna/nothing"}, BadCheckpoint, "^nothing cannot be loaded"),
         ({"checkpoint": ""}, BadCheckpoint, "checkpoint"),
         ({"device": "abacus"}, BadConfig, "abacus"),

@@ -2,6 +2,7 @@
 
 import importlib
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,6 +36,8 @@ from app.errors import BadCheckpoint, BadConfig
 
 T = TypeVar("T")
 
+# As the hub has them: a user or organisation, and a name.
+_HUB_ID = re.compile(r"[\w-]+(\.[\w-]+)*/[\w-]+(\.[\w-]+)*")
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 ATTENTIONS = ("auto", "flash_attention_2", "sdpa", "eager")
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -167,6 +170,11 @@ def _read(checkpoint: str, reading: Callable[[], T]) -> T:
             raise BadCheckpoint(
                 f"{name} does not fit this device's memory; choose a smaller checkpoint, --quantize int4 or "
                 "--text-only."
+            ) from error
+        if _HUB_ID.fullmatch(checkpoint) and not Path(checkpoint).exists():
+            raise BadCheckpoint(
+                f"{name} could not be fetched from the hub; check its name and the network, log in with `hf auth "
+                "login` where it asks for that, or give a complete local folder."
             ) from error
         raise BadCheckpoint(
             f"{name} cannot be loaded as a Qwen2.5-Omni checkpoint ({type(error).__name__}); give a complete "

@@ -1,4 +1,5 @@
-// What the page does by itself: keeps the tab's secret, opens and closes the side panel. Knows no conversation.
+// What the page does by itself: keeps the tab's secret, opens and closes the side panel, follows the end of what is
+// said, takes a double click for one. Knows no conversation.
 window.omniPage = (() => {
   const KEY = 'omni-secret';
   const panelIsOpen = () => document.body.classList.contains('panel-open');
@@ -32,8 +33,60 @@ window.omniPage = (() => {
     }
   };
   const togglePanel = () => showPanel(!panelIsOpen());
-  // The button is drawn later than the page begins.
-  const tellPanel = () => showPanel(panelIsOpen());
+
+  // Who reads the end goes on seeing it when what stands below grows, and who sends sees what was sent.
+  let isAtEnd = true;
+  let top = 0;
+  const said = () => document.querySelector('#chat .bubble-wrap');
+  const toEnd = () => {
+    isAtEnd = true;
+    if (said()) said().scrollTop = said().scrollHeight;
+  };
+  document.addEventListener('scroll', ({ target }) => {
+    if (target !== said()) return;
+    // Down the list goes by itself too, and smoothly: only who goes up leaves the end.
+    if (target.scrollHeight - target.clientHeight - target.scrollTop < 40) isAtEnd = true;
+    else if (target.scrollTop < top) isAtEnd = false;
+    top = target.scrollTop;
+  }, true);
+
+  // What is drawn later than the page begins.
+  const meet = () => {
+    showPanel(panelIsOpen());
+    const chat = document.querySelector('#chat');
+    const grown = new ResizeObserver(() => { if (isAtEnd) toEnd(); });
+    grown.observe(chat);
+    // What is said has an element of its own, which comes with the first message and goes with the last.
+    new MutationObserver(() => { if (said()?.firstElementChild) grown.observe(said().firstElementChild); })
+      .observe(chat, { childList: true, subtree: true });
+    // On a phone the panel lies over what the page has to say, which often answers a button of the panel.
+    const notice = document.querySelector('#notice');
+    let told = '';
+    new MutationObserver(() => {
+      const before = told;
+      told = notice.querySelector('p[role]')?.textContent || '';
+      if (told && told !== before && isNarrow()) showPanel(false);
+    }).observe(notice, { childList: true, subtree: true });
+  };
+
+  // The second click of a double click, or Enter pressed twice, is no second message.
+  const TWICE_MS = 500;
+  let sent = { text: null, at: -Infinity };
+  const isTwice = ({ timeStamp }) => {
+    const text = document.querySelector('#message textarea')?.value || '';
+    const twice = timeStamp - sent.at < TWICE_MS && (text === sent.text || text === '');
+    if (!twice) sent = { text, at: timeStamp };
+    return twice;
+  };
+  const once = (event) => {
+    if (!isTwice(event)) return;
+    event.stopImmediatePropagation();
+    event.preventDefault();
+  };
+  document.addEventListener('click', (event) => { if (event.target.closest('#send')) once(event); }, true);
+  document.addEventListener('keydown', (event) => {
+    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && event.target.closest('#message')) once(event);
+  }, true);
 
   const isNarrow = () => window.matchMedia('(max-width: 900px)').matches;
   document.addEventListener('keydown', (event) => {
@@ -54,5 +107,5 @@ window.omniPage = (() => {
   };
   if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', begin);
   else begin();
-  return { secret, keepSecret, visitor, togglePanel, tellPanel, showPanel };
+  return { secret, keepSecret, visitor, togglePanel, showPanel, meet, toEnd };
 })();

@@ -40,6 +40,7 @@ EN = {
     # what one can ask a micro model
     "tab_examples": "Examples",
     "examples_title": "What can I ask?",
+    "examples_draft": "There is a message in the field already: send or clear it, then choose the example again.",
     "examples_hint": "A click puts it into the message, you send it. Your own pictures, clips and voice will do too.",
     "skill_talk": "Hello",
     "skill_numbers": "Numbers",
@@ -109,7 +110,7 @@ EN = {
     "taken_back": "The turn is taken back.",
     "taken_back_undo": "Bring it back",
     # errors; what went wrong in detail follows
-    "error_bad_input": "That cannot be sent.",
+    "error_bad_input": "That does not work.",
     "error_context_full": "The conversation is full.",
     "error_out_of_memory": "Not enough memory.",
     "error_session_busy": "One at a time.",
@@ -117,11 +118,13 @@ EN = {
     "error_bad_checkpoint": "The model cannot be loaded.",
     "error_other": "That did not work.",
     # side panel
+    "panel_close": "Close",
     "tab_settings": "Settings",
     "tab_voices": "Voices",
     "tab_timing": "Timing",
     "voice": "Voice",
     "voice_wait": "The voices appear once the model is loaded.",
+    "voice_failed": "There are no voices without a model.",
     "voice_none": "This model writes and does not speak.",
     "voice_hear": "Hear {voice}",
     "voice_sentence": "A sentence of your own",
@@ -159,8 +162,7 @@ EN = {
     "speak": "Speak the reply",
     "speak_info": "Off: text only, which is faster",
     "sound": "Sound",
-    "sound_info": "Balanced takes half the time of best, fastest a third. They change the sound by 0.5 and 1.3 dB,"
-    " another seed by 3.7; a recognizer lost no words. Measured with the small model.",
+    "sound_info": "Balanced takes half the time of best, fastest a third; both sound nearly alike",
     "sound_best": "Best",
     "sound_balanced": "Balanced",
     "sound_fastest": "Fastest",

@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.chromium import PHONE
 from tests.browser.server import Server
+from tests.browser.talk import QUIET_JS
 from tests.make_media import make_image, make_video, make_wav
 
 IDLE = "!document.querySelector('#status .busy')"
@@ -189,7 +190,7 @@ def test_an_empty_message_gets_one_sentence(page: Page, text: str):
     expect(page.locator(".message-row")).to_have_count(0)
 
 
-def test_clear_forgets_even_in_mid_reply(page: Page):
+def test_a_new_conversation_begins_even_in_mid_reply(page: Page):
     send(page, "Hello")
     page.wait_for_function("omniPlayer.stats.nonSilentSamples > 0")
     page.locator("#clear").click()
@@ -199,6 +200,83 @@ def test_clear_forgets_even_in_mid_reply(page: Page):
     send(page, "New")
     wait_replies(page, 1)
     expect(page.locator(".sent-text")).to_have_text("New")
+
+
+def test_a_double_click_sends_one_message_and_so_does_enter_twice(page: Page):
+    page.locator("#speak input").uncheck()
+    page.locator("#message textarea").fill("once")
+    page.locator("#send").dblclick()
+    wait_replies(page, 1)
+    page.locator("#message textarea").fill("and once")
+    page.locator("#message textarea").press("Enter")
+    page.locator("#message textarea").press("Enter")
+    wait_replies(page, 2)
+    expect(page.locator(".sent-text")).to_have_text(["once", "and once"])
+    expect(page.locator("#notice [role=alert]")).to_have_count(0)
+
+
+AT_END = """() => { const said = document.querySelector('#chat .bubble-wrap');
+    return said.scrollHeight - said.clientHeight - said.scrollTop < 2; }"""
+SCROLL_UP = """async () => {
+    const said = document.querySelector('#chat .bubble-wrap');
+    for (let frames = 0; frames < 5; frames++) {
+        if (said.scrollTop !== 0) frames = 0;
+        said.scrollTop = 0;
+        await new Promise(requestAnimationFrame);
+    }
+}"""
+
+
+def test_who_sends_sees_what_was_sent_and_who_reads_the_end_goes_on_seeing_it(page: Page):
+    page.locator("#speak input").uncheck()
+    for number in range(1, 6):
+        send(page, f"line {number}\n" * 6)
+        wait_replies(page, number)
+    page.wait_for_function(AT_END)
+    # The list of messages goes to its end by itself a moment after the last change.
+    page.locator("#chat").evaluate(QUIET_JS)
+    # The camera takes the room of the conversation's end.
+    page.locator("#tab-webcam-button").click()
+    expect(page.locator("#webcam-mode")).to_be_visible()
+    page.wait_for_function(AT_END)
+    page.locator("#tab-text-button").click()
+    page.evaluate(SCROLL_UP)
+    page.locator("#tab-upload-button").click()
+    expect(page.locator("#upload")).to_be_visible()
+    assert page.evaluate("document.querySelector('#chat .bubble-wrap').scrollTop") == 0
+    page.locator("#tab-text-button").click()
+    send(page, "the newest")
+    wait_replies(page, 6)
+    page.wait_for_function(AT_END)
+
+
+def test_a_draft_comes_back_when_an_older_message_was_changed_or_kept(page: Page):
+    page.locator("#speak input").uncheck()
+    message = page.locator("#message textarea")
+    send(page, "first")
+    wait_replies(page, 1)
+    for keep in (True, False):
+        message.fill("a draft")
+        page.locator("#chat button[data-deed=edit]").click()
+        expect(message).to_have_value("first")
+        if keep:
+            page.locator("#notice button[data-deed=keep]").click()
+        else:
+            send(page, "changed")
+            wait_replies(page, 1)
+            expect(page.locator(".sent-text")).to_have_text("changed")
+        expect(message).to_have_value("a draft")
+
+
+def test_on_a_phone_what_a_button_of_the_panel_is_answered_can_be_read(new_page: Callable[..., Page], server: Server):
+    page = open_page(new_page(PHONE, has_touch=True, is_mobile=True), server)
+    page.locator("#panel-button").tap()
+    page.locator("#export").tap()
+    expect(page.locator("#notice [role=alert]")).to_contain_text("nothing to export")
+    expect(page.locator("#panel")).to_be_hidden()
+    page.locator("#panel-button").tap()
+    page.locator("#panel-close").tap()
+    expect(page.locator("#panel")).to_be_hidden()
 
 
 def test_a_full_conversation_offers_to_forget_its_beginning(page: Page):

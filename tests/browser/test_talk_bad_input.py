@@ -52,6 +52,19 @@ def remove_attachments(page: Page) -> None:
     expect(page.locator(".tray li")).to_have_count(0)
 
 
+def test_a_complaint_goes_with_the_file_that_is_taken_out_and_the_others_stay(talk_page: Page, tmp_path: Path) -> None:
+    page = talk_page
+    (tmp_path / "corrupt.png").write_bytes(b"no picture at all")
+    attach(page, tmp_path / "corrupt.png", make_image(tmp_path / "whole.png", 400, 300))
+    expect(page.locator(".tray li")).to_have_count(2)
+    send_text(page, "What is this?")
+    assert_refused(page, "corrupt.png", num_turns=0)
+    page.get_by_role("button", name="Take corrupt.png out").click()
+    expect(refusal(page)).to_have_count(0)
+    expect(page.locator(".tray li")).to_have_count(1)
+    expect(message_box(page)).to_have_value("What is this?")
+
+
 def test_broken_files_are_refused_and_the_conversation_goes_on(
     talk_page: Page, talk_server: TalkServer, console: Console, tmp_path: Path
 ) -> None:
@@ -74,6 +87,8 @@ def test_broken_files_are_refused_and_the_conversation_goes_on(
         expect(message_box(page)).to_have_value("What is this?")
         expect(page.locator(".tray li")).to_have_count(1)
         remove_attachments(page)
+        # The complaint goes with the file that it was about.
+        expect(refusal(page)).to_have_count(0)
     wrongly_named = tmp_path / "sound.png"
     wrongly_named.write_bytes(make_wav(tmp_path / "sound.wav").read_bytes())
     attach(page, wrongly_named)

@@ -72,6 +72,14 @@ def test_a_question_is_put_into_the_message_and_sent_by_the_visitor(page: Page) 
     expect(page.locator("#welcome")).to_be_hidden()
 
 
+def test_a_message_of_one_s_own_is_not_replaced_by_an_example(page: Page) -> None:
+    message_box(page).fill("What I wrote myself")
+    question(page, "Who are you?").click()
+    expect(page.locator("#notice [role=status]")).to_contain_text("a message in the field already")
+    expect(message_box(page)).to_have_value("What I wrote myself")
+    assert_nothing_sent(page)
+
+
 def test_a_sample_is_attached_seen_and_answered(page: Page, tiny_micro_server: TalkServer) -> None:
     sample(page, "Which is bigger?").click()
     expect(message_box(page)).to_have_value("Which is bigger?")

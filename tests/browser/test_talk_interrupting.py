@@ -190,7 +190,7 @@ def test_on_a_phone_an_interrupted_reply_is_told_too(new_speaker: Callable[..., 
     wait_live(page, cuts=1, turns=2)
     wait_reply(page, 2)
     expect(page.locator("#live .live-underruns")).to_have_text(
-        f"Underruns: {sum(told(page, turn)[-1]['underruns'] for turn in (1, 2))}"
+        f"Gaps in the sound: {sum(told(page, turn)[-1]['underruns'] for turn in (1, 2))}"
     )
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
     page.screenshot(path=artifacts / "interrupted_phone.png")

@@ -164,6 +164,32 @@ def test_a_conversation_is_named_found_and_deleted(new_page: Callable[..., Page]
     expect(items.first).to_contain_text("About coffee")
 
 
+def test_a_new_conversation_has_the_settings_of_the_one_before_which_stays_in_the_list(
+    new_page: Callable[..., Page], talk_server: TalkServer
+) -> None:
+    page = open_talk(new_page(), talk_server.url)
+    say(page, "About lighthouses")
+    voice = page.locator("#voice input").last
+    voice.check()
+    open_list(page)
+    for number, text in enumerate(("About coffee", "About tea"), 2):
+        page.locator("#clear").click()
+        expect(sent(page)).to_have_count(0)
+        expect(page.locator("#past li")).to_have_count(number - 1)
+        expect(page.locator("#past [aria-current]")).to_have_count(0)
+        send_text(page, text)
+        wait_reply(page, 1)
+    page.get_by_role("tab", name="Settings").click()
+    expect(voice).to_be_checked()
+    expect(page.locator("#speak input")).not_to_be_checked()
+    open_list(page)
+    expect(page.locator("#past li .name")).to_have_text(["About tea", "About coffee", "About lighthouses"])
+    page.locator("#past .past-open").last.click()
+    expect(sent(page).locator(".sent-text")).to_have_text(["About lighthouses"])
+    send_text(page, "And their keepers?")
+    wait_reply(page, 2)
+
+
 def test_another_browser_sees_none_of_it(new_page: Callable[..., Page], talk_server: TalkServer) -> None:
     page = open_talk(new_page(), talk_server.url)
     say(page, "A secret")
