@@ -16,7 +16,7 @@ import gradio as gr
 from gradio.components.chatbot import ComponentMessage, Message, TextMessage
 
 from app.service import StoredFile, TurnRecord
-from components.deeds import message_buttons, reply_buttons, speech_buttons
+from components.deeds import message_buttons, reply_buttons
 from components.texts import Texts
 from components.view import View
 from components.waterfall import summary_html
@@ -56,11 +56,8 @@ class Conversation:
         footer = "".join(f'<p class="reply-note">{html.escape(note)}</p>' for note in notes)
         if record.wav is not None:
             footer += self._speech(record)
-        if self.can_speak:
-            footer += speech_buttons(record, self.texts)
+        footer += reply_buttons(record, self.texts, self.can_speak, is_newest)
         footer += summary_html(record.timings, self.texts)
-        if is_newest:
-            footer += reply_buttons(record, self.texts)
         sent = self._sent(record.user_text, record.files, message_buttons(record, self.texts))
         return [sent, _reply(record.reply_text, footer)]
 

@@ -60,17 +60,17 @@ def message_buttons(record: TurnRecord, texts: Texts) -> str:
     return f'<div class="deeds">{buttons}</div>'
 
 
-def reply_buttons(record: TurnRecord, texts: Texts) -> str:
-    """Under the newest reply: to have another one, and to take the turn back."""
-    again = _icon("again", "again", record.turn, texts("deed_again"))
-    return f'<div class="deeds">{again}{_icon("take_back", "take_back", record.turn, texts("deed_take_back"))}</div>'
-
-
-def speech_buttons(record: TurnRecord, texts: Texts) -> str:
+def reply_buttons(record: TurnRecord, texts: Texts, can_speak: bool, is_newest: bool) -> str:
     """Under a reply: to have it spoken in the voice that is chosen now, or by several, and its takes where it has more
-    than one."""
-    if not record.reply_text.strip():
-        return ""
+    than one; of the newest to have another one, and to take the turn back."""
+    buttons = _speech_buttons(record, texts) if can_speak and record.reply_text.strip() else ""
+    if is_newest:
+        buttons += _icon("again", "again", record.turn, texts("deed_again"))
+        buttons += _icon("take_back", "take_back", record.turn, texts("deed_take_back"))
+    return f'<div class="deeds">{buttons}</div>' if buttons else ""
+
+
+def _speech_buttons(record: TurnRecord, texts: Texts) -> str:
     buttons = _icon("speak", "speak", record.turn, texts("deed_speak"))
     buttons += _icon("compare", "compare", record.turn, texts("deed_compare"))
     for place, take in enumerate(record.takes):
@@ -81,7 +81,7 @@ def speech_buttons(record: TurnRecord, texts: Texts) -> str:
             f' aria-pressed="{str(is_chosen).lower()}" title="{label}" aria-label="{label}">'
             f"{html.escape(take.voice)}</button>"
         )
-    return f'<div class="deeds">{buttons}</div>'
+    return buttons
 
 
 def word_button(deed: str, turn: int, label: str) -> str:

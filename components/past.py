@@ -23,7 +23,15 @@ PICK_JS = """element.addEventListener('click', (event) => {
   if (name === null || (pick === 'delete' && !window.confirm(ask))) return;
   if (pick === 'open' && window.omniPlayer) window.omniPlayer.stop();
   trigger('pick', { pick, session, name });
-});"""
+});
+// When it was, by the clock and the habits of who reads it.
+const tell = () => element.querySelectorAll('time:not([title])').forEach((time) => {
+  time.title = time.textContent;
+  time.textContent = new Date(time.dateTime)
+    .toLocaleString(document.documentElement.lang, { dateStyle: 'medium', timeStyle: 'short' });
+});
+new MutationObserver(tell).observe(element, { childList: true, subtree: true });
+tell();"""
 _PICTURES = {
     "rename": '<path d="m4 20 1-4L16 5l3 3L8 19l-4 1z"/>',
     "delete": '<path d="M5 7h14M10 7V4h4v3m-7 0 1 13h8l1-13"/>',
@@ -75,9 +83,9 @@ def past_html(listed: Sequence[Listed], shown: str, texts: Texts) -> str:
 
 def _item(one: Listed, is_shown: bool, texts: Texts) -> str:
     title = html.escape(one.title or texts("past_untitled"))
-    when = html.escape(time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used_s)))
+    when = time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(one.used_s))
     turns = html.escape(texts("past_turn" if one.num_turns == 1 else "past_turns", number=one.num_turns))
-    about = f'<span class="about">{when} · {turns}</span>'
+    about = f'<span class="about"><time datetime="{when}">{when}</time> · {turns}</span>'
     current = ' aria-current="true" disabled' if is_shown else ""
     opening = (
         f'<button type="button" class="past-open" data-pick="open" data-session="{one.session_id}"{current}>'

@@ -83,7 +83,10 @@ than what this model was trained on.
 
 A closed domain: it knows some thousand words, simple grammar, drawn shapes. It was trained on synthetic speech only,
 so human voices, strong accents and noisy rooms are understood less well than the figures say. Photographs of anything
-but plain shapes on plain ground mean nothing to it. It must not be relied on for anything.
+but plain shapes on plain ground mean nothing to it. Within its world it errs most often where it has to compare before
+it names (whether two pictures show the same, how many of a kind there are), in saying again what was spoken earlier,
+and in reading aloud plain English, of which about every second word is understood. It must not be relied on for
+anything.
 
 ## Data
 

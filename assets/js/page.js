@@ -2,6 +2,8 @@
 // said, takes a double click for one. Knows no conversation.
 window.omniPage = (() => {
   const KEY = 'omni-secret';
+  // That the page speaks; to all others English.
+  const TONGUES = ['en', 'ru', 'zh'];
   const panelIsOpen = () => document.body.classList.contains('panel-open');
 
   // sessionStorage is the tab's own: two tabs are two conversations, a reload finds the old one.
@@ -102,7 +104,8 @@ window.omniPage = (() => {
   });
 
   const begin = () => {
-    document.documentElement.lang = navigator.language || 'en';
+    const tongue = navigator.language || 'en';
+    document.documentElement.lang = TONGUES.includes(tongue.split('-')[0]) ? tongue : 'en';
     showPanel(!isNarrow());
   };
   if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', begin);

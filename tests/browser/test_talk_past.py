@@ -46,6 +46,10 @@ def test_a_new_tab_opens_what_was_said_in_one_that_is_closed(
     expect(items).to_have_count(1)
     expect(items.first).to_contain_text("About lighthouses")
     expect(items.first).to_contain_text("2 turns")
+    # By the reader's clock, not by the server's.
+    when = items.first.locator("time")
+    shown = "time => new Date(time.dateTime).toLocaleString('en-US', { dateStyle: 'medium', timeStyle: 'short' })"
+    expect(when).to_have_text(when.evaluate(shown))
     items.first.locator(".past-open").click()
     expect(page.locator("#notice [role=alert]")).to_contain_text("open in another tab")
     first.close()
