@@ -71,13 +71,13 @@ window.omniPage = (() => {
     }).observe(notice, { childList: true, subtree: true });
   };
 
-  // The second click of a double click, or Enter pressed twice, is no second message.
+  // The second click of a double click, or Enter pressed twice, is no second message: nothing was typed in between.
   const TWICE_MS = 500;
-  let sent = { text: null, at: -Infinity };
+  let sentAt = -Infinity;
+  document.addEventListener('input', ({ target }) => { if (target.closest('#message')) sentAt = -Infinity; }, true);
   const isTwice = ({ timeStamp }) => {
-    const text = document.querySelector('#message textarea')?.value || '';
-    const twice = timeStamp - sent.at < TWICE_MS && (text === sent.text || text === '');
-    if (!twice) sent = { text, at: timeStamp };
+    const twice = timeStamp - sentAt < TWICE_MS;
+    if (!twice) sentAt = timeStamp;
     return twice;
   };
   const once = (event) => {
