@@ -55,7 +55,8 @@ class LiveTalk:
             self._service.note_settings(state.session_id, settings, prompt)
         past = self._showing.before(state, turn)
         follower = Follower(self._service, self._page, self._showing.texts(request))
-        yield from follower.follow(stream, state.begin(turn), past, Sent(TurnInput(()), None), is_live=True)
+        news = follower.follow(stream, state.begin(turn), past, Sent(TurnInput(()), None), is_live=True)
+        yield from self._showing.while_shown(request, state.session_id, news)
 
     def cut(self, request: gr.Request, state: PageState) -> dict:
         """A finished reply was spoken over: its record is shorter now."""

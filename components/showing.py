@@ -10,7 +10,7 @@ import gradio as gr
 
 from app.errors import DemoError, SessionGone
 from app.service import Service, TurnRecord, TurnStream
-from components.conversation import Conversation, last_timings
+from components.conversation import Conversation, last_timings, status_html
 from components.following import Follower, Sent
 from components.pages import OpenPages, PageState
 from components.refusal import refused
@@ -71,7 +71,21 @@ class Showing:
         """Draws a turn that has begun until it is over."""
         # A connection that broke and came back is known again, so that its leaving stops the reply.
         self.pages.hold(request.session_hash, state.session_id)
-        yield from Follower(self.service, self.page, self.texts(request)).follow(stream, state, past, sent)
+        follower = Follower(self.service, self.page, self.texts(request))
+        yield from self.while_shown(request, state.session_id, follower.follow(stream, state, past, sent))
+
+    def while_shown(self, request: gr.Request, session_id: str, news: Iterator[dict]) -> Iterator[dict]:
+        """Ends when the page has turned to another conversation. What was told of this one before may arrive behind
+        that and be drawn over it, so the other one is drawn once more, unless it draws itself."""
+        for one in news:
+            shown = self.pages.shown(request.session_hash)
+            if shown != session_id:
+                texts = self.texts(request)
+                again = self.drawn(PageState(shown or ""), texts)
+                if self.page.chat in again:
+                    yield again | {self.page.status: status_html(texts("status_ready"))}
+                return
+            yield one
 
     def refused(self, error: DemoError, request: gr.Request) -> dict:
         return refused(self.page, self.texts(request), error.code, error.message)

@@ -71,14 +71,13 @@ def _wire_sending(page: Page, sending: Sending, recalling: Recalling) -> None:
         "fn": sending.submit, "inputs": page.asked, "outputs": page.answered, "js": SUBMIT_JS,
         "trigger_mode": "multiple", **CALM,
     }  # fmt: skip
-    running = [gr.on([page.message.submit, page.send.click], **submitting)]
+    gr.on([page.message.submit, page.send.click], **submitting)
     for example in page.examples:
         fill = f"() => document.querySelector('#{example.elem_id}').innerText.trim()"
-        running.append(example.click(None, None, page.message, js=fill, **QUICK).then(**submitting))
-    forgetting = page.forget.click(sending.forget, page.state, page.answered, **CALM)
-    running.append(forgetting.success(**submitting))
+        example.click(None, None, page.message, js=fill, **QUICK).then(**submitting)
+    page.forget.click(sending.forget, page.state, page.answered, **CALM).success(**submitting)
     about = [page.state, page.prompt.text]
-    begun = page.clear.click(recalling.begin, about, page.turned, js=SILENCE_JS, cancels=running, **CALM)
+    begun = page.clear.click(recalling.begin, about, page.turned, js=SILENCE_JS, **CALM)
     begun.then(recalling.look_back, [page.state, page.past.search], page.past.shown, **CALM)
 
 

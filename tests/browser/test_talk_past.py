@@ -16,8 +16,10 @@ from tests.browser.talk import (
     send_text,
     sent,
     set_limits,
+    wait_idle,
     wait_ready,
     wait_reply,
+    wait_sound,
     wait_until,
 )
 
@@ -192,6 +194,23 @@ def test_a_new_conversation_has_the_settings_of_the_one_before_which_stays_in_th
     expect(sent(page).locator(".sent-text")).to_have_text(["About lighthouses"])
     send_text(page, "And their keepers?")
     wait_reply(page, 2)
+
+
+def test_what_is_opened_in_mid_reply_stays_on_the_page(new_page: Callable[..., Page], talk_server: TalkServer) -> None:
+    page = open_talk(new_page(), talk_server.url)
+    say(page, "About lighthouses")
+    page.locator("#clear").click()
+    expect(sent(page)).to_have_count(0)
+    page.locator("#speak input").check()
+    set_limits(page, text_tokens=200, codec_tokens=240)
+    open_list(page)
+    send_text(page, "About coffee")
+    wait_sound(page)
+    page.locator("#past .past-open").last.click()
+    expect(sent(page).locator(".sent-text")).to_have_text(["About lighthouses"])
+    wait_idle(page)
+    page.locator("#chat").evaluate(QUIET_JS)
+    expect(sent(page).locator(".sent-text")).to_have_text(["About lighthouses"])
 
 
 def test_another_browser_sees_none_of_it(new_page: Callable[..., Page], talk_server: TalkServer) -> None:
