@@ -81,7 +81,7 @@ window.omniPage = (() => {
     return twice;
   };
   const once = (event) => {
-    if (!isTwice(event)) return;
+    if (!event.repeat && !isTwice(event)) return;
     event.stopImmediatePropagation();
     event.preventDefault();
   };
