@@ -15,7 +15,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 from app.engine.quantize import wide_bytes
-from app.engine.spec import TOKEN2WAV_SAMPLE_RATE, MelRules, ModelSpec, PixelRules, TokenIds
+from app.engine.spec import QWEN2_5, TOKEN2WAV_SAMPLE_RATE, MelRules, ModelSpec, PixelRules, TokenIds
 from app.types.media import MediaRules, VisionRules
 from app.types.turn import Sampling, TurnSettings
 
@@ -84,7 +84,7 @@ def model_spec(
             samples_per_frame *= rate
         codec_frame_s = dit.repeats * samples_per_frame / output_rate
     return ModelSpec(
-        family=FAMILY,
+        family=QWEN2_5,
         name=name,
         device=weights.device.type,
         dtype=str(weights.dtype).removeprefix("torch."),

@@ -20,12 +20,12 @@ from transformers import (
 )
 
 from app.engine.decoding import DecodeRunner
-from app.engine.describe import FAMILY, read_spec, short_name
+from app.engine.describe import read_spec, short_name
 from app.engine.engine import Engine
 from app.engine.flow import Voice
 from app.engine.progress import counted_bars
 from app.engine.quantize import STAGE, check, pack
-from app.engine.spec import ModelSpec
+from app.engine.spec import QWEN2_5, ModelSpec
 from app.engine.static import StaticRunner
 from app.engine.talker import Talker
 from app.engine.thinker import Thinker
@@ -79,7 +79,7 @@ def load_engine(options: EngineOptions, progress: Callable[[str, float], None]) 
     if not options.checkpoint:
         raise BadCheckpoint("No checkpoint is named; give a local folder or a hub id such as Qwen/Qwen2.5-Omni-3B.")
     config = _read(options.checkpoint, lambda: AutoConfig.from_pretrained(options.checkpoint))
-    if config.model_type != FAMILY:
+    if config.model_type != QWEN2_5:
         raise BadCheckpoint(
             f"{short_name(options.checkpoint)} is a {config.model_type!r} model; choose a Qwen2.5-Omni checkpoint such "
             "as Qwen/Qwen2.5-Omni-3B."

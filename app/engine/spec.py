@@ -9,6 +9,10 @@ from app.types.turn import TurnSettings
 # model card does: 24 kHz. A checkpoint may say otherwise with `sample_rate` in its bigvgan_config.
 TOKEN2WAV_SAMPLE_RATE = 24_000
 
+# What a configuration calls its family (`model_type`).
+QWEN2_5 = "qwen2_5_omni"
+QWEN3 = "qwen3_omni_moe"
+
 
 @dataclass(frozen=True)
 class TokenIds:
@@ -28,13 +32,15 @@ class TokenIds:
 
 @dataclass(frozen=True)
 class MelRules:
-    """The log-mel that the sound tower was trained on. `block_frames`: frames that the tower sees as one unit."""
+    """The log-mel that the sound tower was trained on. `block_frames`: frames that the tower sees as one unit;
+    `conv_frames`: those that its convolutions see as one, 0 where they see the whole block."""
 
     num_mel_bins: int
     sample_rate: int
     n_fft: int
     hop: int
     block_frames: int
+    conv_frames: int = 0
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,8 @@ class SpeechPlayer {
     stats.queuedSamples = inSpeech(fact.queued);
     stats.underruns = fact.underruns;
     if (fact.type === 'held' || fact.type === 'progress' || fact.type === 'final') this.tellLive(fact, stats);
-    if (fact.type === 'first') stats.firstSoundAt = this.output.epochOf(fact.frame);
+    // The browser's clock of a device that has just faltered runs ahead; nothing sounds before it is here.
+    if (fact.type === 'first') stats.firstSoundAt = Math.max(stats.firstPacketAt, this.output.epochOf(fact.frame));
     if (fact.type === 'final') {
       Object.assign(stats, { how: fact.how, endedAt: this.output.epochOf(fact.frame), queuedSamples: 0 });
       this.unreported.delete(fact.generation);
