@@ -33,7 +33,7 @@ class FlagParser(argparse.ArgumentParser):
 
 def parse_flags(argv: Sequence[str], prog: str | None = None) -> Config:
     """The configuration that these flags ask for; raises `BadConfig` for unknown or impossible ones."""
-    parser = FlagParser(prog=prog, description="Talk to a Qwen2.5-Omni checkpoint in the browser.")
+    parser = FlagParser(prog=prog, description="Talk to a Qwen2.5-Omni or Qwen3-Omni checkpoint in the browser.")
     add_model_flags(parser)
     add_page_flags(parser)
     return config_from(parser.parse_args(list(argv)))

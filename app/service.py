@@ -55,10 +55,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What the page says of the model. Until it is loaded only `name` is sure and `voices` is empty."""
+    """What the page says of the model. Until it is loaded only `name` is sure and `voices` is empty. `has_solver`: see
+    `ModelSpec`."""
 
     name: str
-    family: str
     device: str
     dtype: str
     attention: str
@@ -66,6 +66,7 @@ class CheckpointInfo:
     has_talker: bool
     is_random: bool
     is_micro: bool
+    has_solver: bool = True
 
 
 class Service:
@@ -129,12 +130,11 @@ class Service:
             config = self._config
             name = Path(config.checkpoint).name or "default"
             return CheckpointInfo(
-                name, "", config.device, config.dtype, config.attention, (), not config.text_only, False, False
+                name, config.device, config.dtype, config.attention, (), not config.text_only, False, False
             )
         spec = engine.spec
         return CheckpointInfo(
             spec.name,
-            spec.family,
             spec.device,
             spec.dtype if spec.quantize == "none" else f"{spec.dtype}, {spec.quantize}",
             spec.attention,
@@ -142,6 +142,7 @@ class Service:
             spec.has_talker,
             spec.is_random,
             spec.is_micro,
+            spec.has_solver,
         )
 
     @property

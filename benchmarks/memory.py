@@ -201,19 +201,20 @@ class MetaThinker(Thinker):
             cu_seqlens=library.get_audio_cu_seqlens(chunks),
         ).last_hidden_state
 
-    def _seen(self, views: list[VisionBlock]) -> torch.Tensor:
+    def _seen(self, views: list[VisionBlock]) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         tower, grids = self.model.visual, torch.tensor([view.grid_thw for view in views])
         merge = tower.spatial_merge_size
         window_index, window_lengths = get_vision_window_index(grids, merge, tower.window_size, tower.patch_size)
         num_patches = sum(len(view.patches) for view in views)
-        return tower(
+        seen = tower(
             torch.empty(num_patches, views[0].patches.shape[1], dtype=tower.dtype, device="meta"),
             grid_thw=grids,
             position_ids=get_vision_position_ids(grids, merge).to("meta"),
             cu_seqlens=get_vision_cu_seqlens(grids),
             window_index=window_index.to("meta"),
             cu_window_seqlens=window_lengths,
-        ).pooler_output
+        )
+        return seen.pooler_output, ()
 
 
 class LiveBytes(TorchDispatchMode):

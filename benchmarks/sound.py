@@ -150,7 +150,7 @@ def sound(subject: Subject, voice: str, codes: Sequence[int], setting: Setting) 
     """All codes in one window, so that windows add nothing to the differences."""
     stages = subject.engine.stages
     speech = stages.token2wav.stream(stages.voices[voice], setting.seed, setting.points, setting.guidance, ONE_WINDOW)
-    units = [unit for code in codes for unit in alone(speech.push(code))] + list(alone(speech.finish()))
+    units = [unit for code in codes for unit in alone(speech.push((code,)))] + list(alone(speech.finish()))
     return np.concatenate([unit.cpu().numpy() for unit in units if isinstance(unit, torch.Tensor)])
 
 
@@ -166,12 +166,12 @@ def window_times(subject: Subject, settings: Sequence[Setting], repeats: int) ->
             speech = stages.token2wav.stream(voice, 0, setting.points, setting.guidance, TIMED)
             # The first window takes 3 blocks; the second, of 2 + 3 + 1, is due with the last code of the sixth.
             for code in range(6 * block - 1):
-                list(alone(speech.push(code)))
+                list(alone(speech.push((code,))))
             wait(subject.device)
             start = clock()
             packets: list[torch.Tensor] = []
             while not packets:  # a GPU's comes with a later code
-                packets = [unit for unit in alone(speech.push(0)) if isinstance(unit, torch.Tensor)]
+                packets = [unit for unit in alone(speech.push((0,))) if isinstance(unit, torch.Tensor)]
             wait(subject.device)
             times[setting].append(clock() - start)
     return {setting: 1e3 * statistics.median(found[1:]) for setting, found in times.items()}

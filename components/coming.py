@@ -44,8 +44,8 @@ class Coming:
             page.chat: self._showing.conversation(texts).of(records),
             page.timing: waterfall_html(last_timings(records), texts),
             page.status: status_html(texts("status_ready")),
-            **self._model_news(texts, session_id),
             **self._showing.settings(session_id),
+            **self._model_news(texts, session_id),
         }
         if was_ready:
             return
@@ -76,6 +76,8 @@ class Coming:
         news |= {page.welcome: shown, page.asking: shown, page.examples_tab: gr.Tab(visible=info.is_micro)}
         if service.default_settings != self._first_settings:
             news |= page.answer.shown_of_checkpoint(settings)
+        if not info.has_solver:
+            news |= page.answer.without_solver()
         return news
 
     def _why_no_voices(self, texts: Texts) -> str:

@@ -30,7 +30,7 @@ def build_page(service: Service, probe: Probe, live: LiveServer, examples: Examp
     default.
     """
     with UploadsOnly(
-        title="Talk with Qwen2.5-Omni",
+        title="Talk with Qwen-Omni",
         fill_height=True,
         fill_width=True,
         analytics_enabled=False,

@@ -41,7 +41,7 @@ class SamplingControls:
 class AnswerControls:
     """How the next turn is answered, the voice apart. `all` in the order that `settings_from` reads. `sound` names what
     `ode_points` and `guidance` are, or nothing where they are none of its choices; `sound_taken`: they have followed
-    a choice."""
+    a choice. `vocoder` holds both, for a checkpoint whose vocoder solves something."""
 
     speak: gr.Checkbox
     sound: gr.Radio
@@ -49,6 +49,7 @@ class AnswerControls:
     seed: gr.Textbox
     ode_points: gr.Slider
     guidance: gr.Slider
+    vocoder: gr.Accordion
     thinker: SamplingControls
     talker: SamplingControls
 
@@ -72,6 +73,9 @@ class AnswerControls:
         """Those of `shown` on which checkpoints differ."""
         alike = (self.speak, self.seed)
         return {widget: value for widget, value in self.shown(settings).items() if widget not in alike}
+
+    def without_solver(self) -> dict[gr.components.Component, Any]:
+        return {self.sound: gr.Radio(visible=False), self.vocoder: gr.Accordion(visible=False)}
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def build_advanced(speak: gr.Checkbox, sound: gr.Radio, defaults: TurnSettings) 
         seed = gr.Textbox("", label=i18n("seed"), info=i18n("seed_info"), max_length=10, max_lines=1, elem_id="seed")
         thinker = _build_sampling("thinker", defaults.thinker, "max_text_tokens", 4096)
         talker = _build_sampling("talker", defaults.talker, "max_codec_tokens", 8192)
-        with gr.Accordion(i18n("vocoder"), open=False, elem_classes="stage"):
+        with gr.Accordion(i18n("vocoder"), open=False, elem_classes="stage") as vocoder:
             ode_points = gr.Slider(
                 2,
                 50,
@@ -152,7 +156,7 @@ def build_advanced(speak: gr.Checkbox, sound: gr.Radio, defaults: TurnSettings) 
     sound_taken = sound.input(None, sound, [ode_points, guidance], js=TAKE_SOUND_JS, **alone)
     for slider in (ode_points, guidance):
         slider.change(None, [ode_points, guidance], sound, js=NAME_SOUND_JS, **alone)
-    return AnswerControls(speak, sound, sound_taken, seed, ode_points, guidance, thinker, talker)
+    return AnswerControls(speak, sound, sound_taken, seed, ode_points, guidance, vocoder, thinker, talker)
 
 
 def _build_sampling(stage: str, defaults: Sampling, limit: str, most: int) -> SamplingControls:

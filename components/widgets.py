@@ -94,6 +94,7 @@ class Page:
             *self.voices.outputs,
             *self.showcase.outputs,
             *self.settings,
+            self.answer.vocoder,
         ]
 
     @property

@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: one tiny random checkpoint per run, and nothing is downloaded."""
+"""Fixtures that all tests share: one tiny random checkpoint per family and run, and nothing is downloaded."""
 
 import os
 
@@ -12,6 +12,7 @@ import torch  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 from app.engine.tiny import write_tiny_checkpoint  # noqa: E402
+from app.engine.tiny_qwen3 import write_tiny_qwen3_checkpoint  # noqa: E402
 from tests.engine_kit import tiny  # noqa: E402, F401
 
 BROWSER = "tests/browser/"
@@ -37,4 +38,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a complete checkpoint of random weights; read only."""
     folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
     write_tiny_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen3_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `tiny_checkpoint`, of Qwen3-Omni."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny-qwen3"
+    write_tiny_qwen3_checkpoint(folder)
     return folder

@@ -36,9 +36,15 @@ def noise_audio(seed: int, seconds: float = 3.0) -> Audio:
     return Audio((rng.standard_normal(int(16_000 * seconds)) * 0.1).astype(np.float32), 16_000)
 
 
-def noise_video(seed: int, seconds: float = 5.0, sound_s: float | None = None, fps: float = 2.0) -> VideoPart:
+def noise_video(
+    seed: int,
+    seconds: float = 5.0,
+    sound_s: float | None = None,
+    fps: float = 2.0,
+    size: tuple[int, int] = (84, 112),
+) -> VideoPart:
     rng = np.random.default_rng(seed)
-    frames = rng.integers(0, 256, (int(seconds * fps) // 2 * 2, 84, 112, 3), dtype=np.uint8)
+    frames = rng.integers(0, 256, (int(seconds * fps) // 2 * 2, *size, 3), dtype=np.uint8)
     return VideoPart(Video(frames, fps, None if sound_s is None else noise_audio(seed, sound_s)))
 
 

@@ -159,6 +159,8 @@ class FakeFeed:
 class FakeTokenizer:
     """A token per character."""
 
+    added_tokens_decoder: dict = {}
+
     def __call__(self, text: str, **options) -> dict[str, list[int]]:
         return {"input_ids": [20 + ord(char) % 900 for char in text]}
 

@@ -45,6 +45,8 @@ def uses_sound_of_video(parts: tuple[Part, ...]) -> bool:
 
 def generate(model, made: dict, use_sound: bool, **options) -> tuple[list[int], list[int], torch.Tensor]:
     """Text ids, codes (with the end) and wave of the library's `generate()`."""
+    if hasattr(model, "code2wav"):
+        return _generate_qwen3(model, made, use_sound, **options)
     recorded = {}
     talker_generate = model.talker.generate
 
@@ -61,3 +63,37 @@ def generate(model, made: dict, use_sound: bool, **options) -> tuple[list[int], 
     finally:
         del model.talker.generate
     return sequences[0, made["input_ids"].shape[1] :].tolist(), recorded["codes"], wave
+
+
+def _generate_qwen3(model, made: dict, use_sound: bool, **options) -> tuple[list[int], list[int], torch.Tensor]:
+    """Codes frame by frame.
+
+    The library never completes the last frame that it may make, so it may make one more. Its Talker reads a
+    configuration that it lacks where there are pictures and sound, and is not told that a video is heard; both are
+    mended here, since its Thinker would otherwise see other positions than it.
+    """
+    recorded = {}
+    model.talker.config.audio_config = model.thinker.config.audio_config
+    if use_sound:
+        options["talker_use_audio_in_video"] = True
+    options["thinker_eos_token_id"] = model.config.im_end_token_id
+    talker_generate, decode = model.talker.generate, model.code2wav.chunked_decode
+
+    def generating(*args, **kwargs):
+        result = talker_generate(*args, **kwargs)
+        recorded["first"] = result.sequences[0].tolist()
+        return result
+
+    def decoding(codes, **kwargs):
+        recorded["frames"] = codes[0].T.tolist()
+        return decode(codes, **kwargs)
+
+    options["talker_max_new_tokens"] += 1
+    model.talker.generate, model.code2wav.chunked_decode = generating, decoding
+    try:
+        sequences, wave = model.generate(**made, use_audio_in_video=use_sound, **options)
+    finally:
+        del model.talker.generate, model.code2wav.chunked_decode
+    ends = [code for code in recorded["first"] if code == model.config.talker_config.codec_eos_token_id]
+    codes = [code for frame in recorded["frames"] for code in frame] + ends
+    return sequences[0, made["input_ids"].shape[1] :].tolist(), codes, wave[0, 0]

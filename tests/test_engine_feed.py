@@ -18,6 +18,9 @@ from app.types.turn import AudioPart, TextPart
 from tests.engine_kit import SYSTEM, codes, noise_audio, run, text_ids
 from tests.test_engine_worker import ENDLESS, SETTINGS, WAIT_S, Listener
 
+# Each as long as some blocks of sound and a little longer.
+FIRST_S, SECOND_S = 5.3, 4.5
+
 
 @pytest.fixture
 def engine(tiny):
@@ -62,8 +65,8 @@ class Speaker:
         return engine.submit(state, prompt, settings, number, listener, feed=self.feed), listener
 
 
-def clip(seed: int, seconds: float = 5.3) -> Audio:
-    audio = noise_audio(seed, seconds)
+def clip(seed: int, seconds: float = 0.0) -> Audio:
+    audio = noise_audio(seed, seconds or FIRST_S)
     audio.samples[:800] *= 8
     return audio
 
@@ -77,7 +80,7 @@ def answered(tiny, *turns):
 
 
 def test_what_is_fed_while_it_is_spoken_is_answered_like_the_whole_clip(tiny, engine):
-    state, first, second = engine.new_state(), clip(1), clip(2, 4.5)
+    state, first, second = engine.new_state(), clip(1), clip(2, SECOND_S)
     for number, audio in ((1, first), (2, second)):
         speaker = Speaker(engine, state)
         for start in range(0, len(audio.samples), 640):

@@ -98,7 +98,7 @@ def test_both_stages_end_where_generate_ends(tiny):
 @pytest.mark.parametrize("seed", [5, 6])
 def test_sampled_codes_equal_generate_with_the_same_seed(tiny, seed):
     parts = CASES["video with sound"]
-    settings = replace(GREEDY, talker=replace(TALKER_SAMPLING, max_new_tokens=NUM_CODES))
+    settings = replace(GREEDY, talker=replace(tiny.engine.spec.defaults.talker, max_new_tokens=NUM_CODES))
     torch.manual_seed(seed)
     _, (text, expected, _) = reference(
         tiny,

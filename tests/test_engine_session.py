@@ -36,6 +36,7 @@ TURNS = (
     (noise_video(3, seconds=5, sound_s=4.4), TextPart("and that")),
     (TextPart("so"), sound(4, 1.2), noise_image(5, 56, 84)),
 )
+MANY = (noise_video(6, seconds=9, sound_s=9.5), sound(7, 6), noise_image(8), TextPart("all of it"))
 
 
 def thinker_logits(tiny, prompt):
@@ -115,8 +116,7 @@ def test_trimmed_to_turn_one_it_answers_as_if_turn_two_had_not_been(tiny):
 
 @pytest.mark.parametrize("size", [1, 40, 10_000])
 def test_segments_of_any_size_give_the_same_logits(tiny, size):
-    parts = (noise_video(6, seconds=9, sound_s=9.5), sound(7, 6), noise_image(8), TextPart("all of it"))
-    engine = tiny.engine
+    engine, parts = tiny.engine, MANY
     whole = render_turn(engine.spec, engine.tokenizer, engine.new_state(), parts, SYSTEM, min_segment_tokens=10**9)
     cut = render_turn(engine.spec, engine.tokenizer, engine.new_state(), parts, SYSTEM, min_segment_tokens=size)
     assert len(whole.segments) == 1 and (size == 10_000 or len(cut.segments) > 5)

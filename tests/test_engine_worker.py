@@ -179,15 +179,15 @@ def test_a_pass_that_fails_between_two_layers_leaves_the_caches_as_they_were(eng
         submit(engine, one)[1].wait_for(TurnFinished)
     calls, last = [], getattr(engine.stages, stage).decoder.layers[-1]
 
-    def exhausted(hidden):
+    def exhausted(hidden, *turn):
         calls.append(1)
         if len(calls) == 3:
             raise torch.OutOfMemoryError("no memory")
-        return type(last).qkv(last, hidden)
+        return type(last).heads(last, hidden, *turn)
 
-    last.qkv = exhausted
+    last.heads = exhausted
     failed = submit(engine, state, text="what else", number=2)[1].wait_for(*TERMINAL)
-    del last.qkv
+    del last.heads
     assert isinstance(failed, TurnFailed) and len(calls) == 3
     after, expected = (submit(engine, one, text="and now", number=3)[1] for one in (state, never))
     assert isinstance(after.wait_for(*TERMINAL), TurnFinished), after.events[-1]

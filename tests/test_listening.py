@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -153,6 +154,21 @@ def test_an_answer_begun_in_a_pause_is_the_answer_when_nothing_follows(service, 
     assert service.transcript(session) == ()
     assert ids(drain(listening.answer())) == expected
     assert [record.state for record in service.transcript(session)] == ["done"]
+
+
+@pytest.mark.parametrize("seconds", [0.8, 2.9])
+def test_all_pictures_of_a_message_are_kept_however_short_it_is(service, session, settings, seconds):
+    listening = service.listen(session, settings, lambda num_tokens: None, fps=2.0)
+    for shot in range(int(np.ceil(2 * seconds))):
+        listening.see(np.full((84, 112, 3), 30 * shot, np.uint8), shot / 2)
+    say(listening, spoken(20, seconds))
+    listening.begin_answer()
+    assert ids(drain(listening.answer()))
+    (record,) = service.transcript(session)
+    (file,) = record.files
+    with av.open(str(file.path)) as clip:
+        num_frames = sum(1 for _ in clip.decode(video=0))
+    assert file.kind == "video" and num_frames == 2 * np.ceil(seconds), num_frames
 
 
 def test_while_somebody_speaks_nothing_else_is_taken(service, session, settings):

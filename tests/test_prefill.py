@@ -216,20 +216,20 @@ def test_a_failure_in_any_piece_leaves_no_trace(tiny, in_pieces, stage, fails_at
     mark, talker_length = state.mark(), state.talker_length
     layer, calls = getattr(engine.stages, stage).decoder.layers[-1], []
 
-    def exhausted(hidden):
+    def exhausted(hidden, *turn):
         calls.append(len(hidden))
         if len(calls) == fails_at:
             raise torch.OutOfMemoryError("no memory")
-        return type(layer).qkv(layer, hidden)
+        return type(layer).heads(layer, hidden, *turn)
 
     try:
-        layer.qkv = exhausted
+        layer.heads = exhausted
         listener = Listener()
         prompt = render_turn(engine.spec, engine.tokenizer, state, TURNS[1], SYSTEM)
         engine.submit(state, prompt, SETTINGS, 2, listener)
         assert isinstance(listener.wait_for(*TERMINAL), TurnFailed)
     finally:
-        del layer.qkv
+        del layer.heads
         engine.close()
     assert len(calls) == fails_at and min(calls) > 1
     assert state.mark() == mark and state.thinker_cache.length == mark.num_tokens

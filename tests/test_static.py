@@ -127,7 +127,7 @@ def test_where_recording_fails_the_turn_goes_on_without_it(tiny, eager, monkeypa
     own = Engine(tiny.engine.spec, tiny.engine.tokenizer, tiny.engine.stages, max_turns=1)
     with caplog.at_level(logging.WARNING):
         with torch.inference_mode():
-            broken.prepare(stage.width)
+            broken.prepare(stage.input_width)
         assert broken.is_broken == (type(error) is RuntimeError)
         _, listener = submit(own, own.new_state(), SETTINGS)
         assert isinstance(listener.wait_for(*TERMINAL), TurnFinished)
@@ -144,7 +144,7 @@ def test_one_pass_serves_all_sizes_of_a_table(tiny):
     stage = tiny.engine.stages.thinker
     runner = StaticRunner(stage.decoder, stage.runner.head)
     with torch.inference_mode():
-        runner.prepare(stage.width)
+        runner.prepare(stage.input_width)
     assert set(runner._tables) == {min(SMALL)} and set(runner._tables[min(SMALL)].passes) == set(static.SIZES)
     assert runner.num_bytes and isinstance(runner, DecodeRunner)
 

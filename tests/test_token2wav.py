@@ -30,7 +30,7 @@ def stream(tiny, codes, windows=None, seed=3, voice="Chelsie", ode_points=NUM_PO
         tiny.engine.stages.voices[voice], seed, ode_points, guidance=0.5, windows=windows or Windows()
     )
     with torch.inference_mode():
-        units = [unit for code in codes for unit in alone(speech.push(code))] + list(alone(speech.finish()))
+        units = [unit for code in codes for unit in alone(speech.push((code,)))] + list(alone(speech.finish()))
     return [unit.numpy() for unit in units if unit is not None], speech
 
 
@@ -93,7 +93,7 @@ def test_first_packet_needs_24_codes_and_packets_follow_the_ramp(tiny):
     got = {}
     with torch.inference_mode():
         for index, code in enumerate(some_codes(12 * 10)):
-            for unit in alone(speech.push(code)):
+            for unit in alone(speech.push((code,))):
                 if unit is not None:
                     got[index + 1] = len(unit)
     assert list(got)[:4] == [24, 36, 60, 96]
@@ -129,7 +129,7 @@ def test_a_fast_machine_makes_large_windows_behind_the_first_and_the_same_wave(t
     ramp = Ramp(Blocks(), pace, clock=lambda: 0.0)
     speech = token2wav.stream(tiny.engine.stages.voices["Chelsie"], 3, NUM_POINTS, ramp=ramp)
     with torch.inference_mode():
-        units = [unit for code in codes for unit in alone(speech.push(code))] + list(alone(speech.finish()))
+        units = [unit for code in codes for unit in alone(speech.push((code,)))] + list(alone(speech.finish()))
     packets = [unit.numpy() for unit in units if unit is not None]
     assert [len(packet) / 5760 for packet in packets] == [1, 8, 8, 3] and speech.hold_s == 0.0
     wave, expected = np.concatenate(packets), offline(tiny, speech, codes, monkeypatch)
@@ -157,7 +157,7 @@ def begun(tiny, token2wav, count, voice, seed, guidance):
     """All units of an utterance whose codes are there."""
     speech = token2wav.stream(tiny.engine.stages.voices[voice], seed, NUM_POINTS, guidance)
     for code in some_codes(count, seed):
-        yield from speech.push(code)
+        yield from speech.push((code,))
     yield from speech.finish()
 
 
@@ -260,7 +260,7 @@ def test_no_window_that_a_ramp_asks_for_is_recorded_while_a_reply_is_spoken(tiny
     for chunks in (Windows().chunks, *((1, size) for size in SIZES)):
         speech = recorded.stream(plain.voices["Chelsie"], 3, 2, windows=Windows(chunks=chunks))
         for code in some_codes(12 * (2 + 3 * chunks[-1])):
-            list(alone(speech.push(code)))
+            list(alone(speech.push((code,))))
         list(alone(speech.finish()))
     assert asked.count(True) > 20
     assert [set(recordings._passes) for recordings in kept] == shapes, shapes
@@ -347,7 +347,7 @@ def test_nobody_waits_for_a_packet_while_there_is_something_to_say(tiny, monkeyp
     speech, got, waited = token2wav.stream(tiny.engine.stages.voices["Ethan"], 0, NUM_POINTS), {}, 0
     with torch.inference_mode():
         for index, code in enumerate(some_codes(36)):
-            for unit in alone(speech.push(code)):
+            for unit in alone(speech.push((code,))):
                 waited += unit is None
                 if unit is not None:
                     got[index + 1] = len(unit)

@@ -1,11 +1,14 @@
 """Builds the newest turn's token ids and positions piece by piece; text from people never becomes a control token."""
 
+import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from app.chatml.cursor import Cursor, vision_positions
+from app.chatml.family import family_of
 from app.chatml.features import mel_blocks, patchify, vision_block
 from app.chatml.log_mel import log_mel
 from app.chatml.video import VideoPiece, video_pieces
@@ -26,6 +29,22 @@ class PastTurn:
     reply_ids: tuple[int, ...]
 
 
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Plain text to ids, never a control token."""
+    added = tokenizer.added_tokens_decoder
+    ids = _encode(tokenizer, text)
+    if not any(id_ in added for id_ in ids):
+        return ids
+    # Qwen3 has some that it does not call special, as `<think>`, and a tokenizer finds those whatever it is told.
+    names = "|".join(re.escape(token.content) for token in added.values())
+    cuts = [0, *(match.start() + 1 for match in re.finditer(names, text)), len(text)]
+    return [id_ for start, end in pairwise(cuts) for id_ in _encode(tokenizer, text[start:end])]
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] if text else []
+
+
 class PromptBuilder:
     """Appends ChatML pieces behind what a cache already holds.
 
@@ -43,6 +62,7 @@ class PromptBuilder:
     ) -> None:
         """`num_cached`: tokens that the cache holds before these."""
         self._spec = spec
+        self._family = family_of(spec)
         self._tokenizer = tokenizer
         self._cursor = cursor
         self._min_segment_tokens = min_segment_tokens
@@ -121,9 +141,7 @@ class PromptBuilder:
 
     def encode(self, text: str) -> list[int]:
         """Plain text to ids, never a control token."""
-        if not text:
-            return []
-        return self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return encode(self._tokenizer, text)
 
     def _end_message(self) -> None:
         self._control(self._spec.ids.im_end)
@@ -177,7 +195,8 @@ class PromptBuilder:
         self._control(self._spec.ids.audio_end)
 
     def _mel_blocks(self, audio: Audio) -> list[MelBlock]:
-        return mel_blocks(log_mel(audio.samples, self._spec.mel), self._spec.mel)
+        rules = self._spec.mel
+        return mel_blocks(log_mel(audio.samples, rules, self._family.mirrors_end), rules)
 
     def _media(self, placeholder: int, positions: torch.Tensor, features: tuple[Feature, ...]) -> None:
         self._ids += [placeholder] * positions.shape[1]
@@ -214,8 +233,8 @@ class PromptBuilder:
             self._control(ids.vision_end)
 
     def _pair(self, first: int, second: int) -> None:
-        """Two control tokens at one position, as around a video with sound."""
+        """The two control tokens before or behind a video with sound."""
         self._flush_text()
         self._ids += [first, second]
         self._num_tokens += 2
-        self._positions.append(self._cursor.together(2))
+        self._positions.append(self._family.pair(self._cursor))

@@ -7,8 +7,8 @@ class Cursor:
     """Hands out positions `[3, n]` (time, height, width) in the order of transformers' `get_rope_index`.
 
     `next`: the position that text goes on with, one after the last appended token. `top`: one after the highest so
-    far. They differ only behind a video with sound whose picture is wider than its last chunk is long; the library
-    then continues the prompt at `next` and the reply at `top` (get_rope_index and its delta), and so do we.
+    far. They differ only behind a video with sound whose picture is wider than its last run of one kind is long; the
+    library then continues the prompt at `next` and the reply at `top` (get_rope_index and its delta), and so do we.
     """
 
     def __init__(self, next_position: int = 0, top: int = 0) -> None:
@@ -22,7 +22,7 @@ class Cursor:
         return positions
 
     def together(self, length: int) -> torch.Tensor:
-        """`length` tokens that share one position: the opening and closing pairs of a video with sound."""
+        """`length` tokens that share one position: Qwen2.5's pairs before and behind a video with sound."""
         positions = torch.full((3, length), self.next)
         self._moved_to(self.next + 1)
         return positions
@@ -49,17 +49,3 @@ def vision_positions(times: torch.Tensor, height: int, width: int, start: int) -
     rows = torch.arange(height).view(1, -1, 1).expand(num_groups, -1, width).reshape(-1)
     columns = torch.arange(width).view(1, 1, -1).expand(num_groups, height, -1).reshape(-1)
     return torch.stack([times.repeat_interleave(height * width), rows, columns]) + start
-
-
-def chunk_ends(times: list[int], per_chunk: int) -> list[int]:
-    """Where each TMRoPE chunk ends in a rising list of token times, as the library's `get_chunked_index` cuts.
-
-    That function advances one chunk per cut and looks at a token once, so a gap of more than one chunk cuts late;
-    the quirk is kept because the model was trained with it.
-    """
-    ends, chunk = [], 1
-    for index, time in enumerate(times):
-        if time >= chunk * per_chunk:
-            ends.append(index)
-            chunk += 1
-    return [*ends, len(times)]

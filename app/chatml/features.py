@@ -32,17 +32,21 @@ def vision_block(patches: torch.Tensor, grid: tuple[int, int, int], merge_size: 
     return VisionBlock(patches, grid, is_video, grid[0] * grid[1] * grid[2] // merge_size**2)
 
 
-def num_audio_tokens(num_frames: int) -> int:
-    """Tokens that the sound tower makes of mel frames (`_get_feat_extract_output_lengths`)."""
-    return max(0, ((num_frames - 1) // 2 + 1 - 2) // 2 + 1)
+def num_audio_tokens(num_frames: int, rules: MelRules) -> int:
+    """Tokens that the sound tower makes of mel frames (`_get_feat_extract_output_lengths`): two halvings of the whole,
+    or three, rounded up, of each run that its convolutions see as one."""
+    if not rules.conv_frames:
+        return max(0, ((num_frames - 1) // 2 + 1 - 2) // 2 + 1)
+    num_runs, rest = divmod(num_frames, rules.conv_frames)
+    return num_runs * -(-rules.conv_frames // 8) - (-rest // 8)
 
 
 def mel_blocks(mel: torch.Tensor, rules: MelRules) -> list[MelBlock]:
     """Log-mel `[num_mel_bins, num_frames]` in tower blocks; a last block too short for a token is left out."""
-    blocks = [mel_block(block) for block in mel.split(rules.block_frames, dim=1)]
+    blocks = [mel_block(block, rules) for block in mel.split(rules.block_frames, dim=1)]
     return [block for block in blocks if block.num_tokens]
 
 
-def mel_block(mel: torch.Tensor) -> MelBlock:
+def mel_block(mel: torch.Tensor, rules: MelRules) -> MelBlock:
     """`mel` `[num_mel_bins, num_frames]`, at most one tower block."""
-    return MelBlock(mel, num_audio_tokens(mel.shape[1]))
+    return MelBlock(mel, num_audio_tokens(mel.shape[1], rules))

@@ -7,6 +7,7 @@ out, that piece and all behind it are given out again; smaller differences are l
 block always has the range of the whole clip. What this costs in answers: docs/architecture.md.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,16 +16,17 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from app.chatml.builder import PastTurn, PromptBuilder
-from app.chatml.cursor import Cursor, vision_positions
-from app.chatml.features import mel_block, patchify, vision_block
+from app.chatml.cursor import Cursor
+from app.chatml.family import family_of
+from app.chatml.features import mel_block, num_audio_tokens
 from app.chatml.log_mel import LogMelStream
-from app.chatml.video import VideoPiece
+from app.chatml.video import pieces_between
 from app.engine.spec import ModelSpec
 from app.types.prompt import Append, Feature, MelBlock, Prompt, Segment
 
 # One decade of power is 10 dB. Below that at most a few cells in a hundred change.
 RISE_DECADES = 1.0
-# The frame rates whose groups of two never leave a chunk of 2 s empty.
+# The frame rates whose groups of two never leave a chunk of 2 s empty, so that every tower block has pictures.
 LIVE_FPS = (1.0, 2.0, 4.0)
 
 
@@ -54,11 +56,13 @@ class LivePrompt:
     ) -> None:
         assert fps is None or fps in LIVE_FPS, fps
         self._spec = spec
+        self._family = family_of(spec)
+        self._block_tokens = num_audio_tokens(spec.mel.block_frames, spec.mel)
         self._builder = PromptBuilder(spec, tokenizer, cursor, num_cached=num_cached)
         self._cursor = cursor
         self._fps = fps
         self._rise_decades = rise_decades
-        self._mel = LogMelStream(spec.mel)
+        self._mel = LogMelStream(spec.mel, self._family.mirrors_end)
         self._given: list[_Given] = []
         self._num_blocks = 0
         self._num_samples = 0
@@ -108,7 +112,7 @@ class LivePrompt:
         segments: list[Segment] = []
         num_before = len(self._given)
         for mel in self._mel.push(samples):
-            segments += self._block(mel_block(mel))
+            segments += self._block(mel_block(mel, self._spec.mel))
         return self._with_restated(segments, num_before)
 
     def shown(self) -> np.ndarray:
@@ -123,7 +127,7 @@ class LivePrompt:
         """Ends the message, `text` behind what was heard, and opens the reply: what has to be appended still."""
         builder = self._builder
         num_before = len(self._given)
-        rest = [mel_block(mel) for mel in self._mel.finish()]
+        rest = [mel_block(mel, self._spec.mel) for mel in self._mel.finish()]
         restated = self._with_restated([], num_before)
         if self._fps is None:
             for block in rest:
@@ -132,10 +136,10 @@ class LivePrompt:
             builder.close_audio()
         else:
             for block in rest:
-                self._chunk(block if block.num_tokens else None, is_last=block is rest[-1])
+                self._among_pictures(block if block.num_tokens else None, is_last=block is rest[-1])
                 self._num_blocks += 1
             if not rest:
-                self._chunk(None, is_last=True)
+                self._among_pictures(None, is_last=True)
             builder.close_video(has_sound=True)
         builder.text(text)
         builder.close_user()
@@ -146,7 +150,7 @@ class LivePrompt:
         if self._fps is None:
             self._builder.audio_block(block)
         else:
-            self._chunk(block, is_last=False)
+            self._among_pictures(block, is_last=False)
         segments = self._builder.take()
         for segment in segments:
             self._given.append(_Given(segment, self._num_blocks, self._mel.loudest))
@@ -169,45 +173,34 @@ class LivePrompt:
 
     def _restated(self, given: _Given) -> _Given:
         features: list[Feature] = [
-            mel_block(self._mel.restated(given.block)) if isinstance(feature, MelBlock) else feature
+            mel_block(self._mel.restated(given.block), self._spec.mel) if isinstance(feature, MelBlock) else feature
             for feature in given.segment.features
         ]
         return _Given(replace(given.segment, features=tuple(features)), given.block, self._mel.loudest)
 
     # -- pictures ------------------------------------------------------------------------------------------------------
 
-    def _chunk(self, block: MelBlock | None, is_last: bool) -> None:
-        """The pictures of one TMRoPE chunk, then its sound."""
-        spec = self._spec
-        per_chunk = int(spec.position_ids_per_s * spec.s_per_chunk)
-        chunk = self._num_blocks
-        until = self._num_groups_of(self.duration_s) if is_last else self._groups_before((chunk + 1) * per_chunk)
-        features: list[Feature] = []
-        pieces: list[tuple[int, torch.Tensor]] = []
-        if until > self._num_groups:
-            frames = self._frames_of(self._num_groups, until)
-            patches, grid = patchify(frames, spec.media.vision, spec.pixels)
-            features.append(vision_block(patches, grid, spec.media.vision.merge_size, is_video=True))
-            merge = spec.media.vision.merge_size
-            times = torch.tensor([self._position_of(group) for group in range(self._num_groups, until)])
-            pieces.append((spec.ids.video, vision_positions(times, grid[1] // merge, grid[2] // merge, self._start)))
-            self._num_groups = until
-        if block is not None:
-            first = chunk * per_chunk + self._start
-            pieces.append((spec.ids.audio, torch.arange(first, first + block.num_tokens).expand(3, -1)))
-            features.append(block)
-        for index, (token_id, positions) in enumerate(pieces):
-            is_end = index == len(pieces) - 1
-            self._builder.video_piece(VideoPiece(token_id, positions, tuple(features) if is_end else (), is_end))
+    def _among_pictures(self, block: MelBlock | None, is_last: bool) -> None:
+        """A block of sound and the pictures of its seconds; those that are left where it `is_last`."""
+        first = self._num_blocks * self._block_tokens
+        until = self._num_groups_of(self.duration_s) if is_last else self._groups_before(first + self._block_tokens)
+        if until == self._num_groups:
+            assert block is None, (self._num_blocks, until)
+            return
+        frames = self._frames_of(self._num_groups, until)
+        sounds = [] if block is None else [block]
+        for piece in pieces_between(
+            frames, self._times(self._num_groups, until), sounds, first, self._spec, self._start
+        ):
+            self._builder.video_piece(piece)
+        self._num_groups = until
 
-    def _position_of(self, group: int) -> int:
-        """TMRoPE's time of a group of frames, in float32 as the library has it."""
-        seconds = torch.tensor(self._spec.media.vision.temporal_patch_size / self._fps, dtype=torch.float32)
-        return int((group * seconds * self._spec.position_ids_per_s).long())
+    def _times(self, first: int, last: int) -> torch.Tensor:
+        return self._family.times(first, last, self._spec.media.vision.temporal_patch_size / self._fps)
 
     def _groups_before(self, position: int) -> int:
         group = self._num_groups
-        while self._position_of(group) < position:
+        while math.ceil(self._times(group, group + 1)) < position:
             group += 1
         return group
 

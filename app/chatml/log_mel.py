@@ -3,6 +3,11 @@
 Equal to `WhisperFeatureExtractor` of the pinned transformers without its padding of every clip to 300 s (for 7 s of
 sound 6 ms instead of 499 ms). What that padding does to a clip is kept: zeros follow the last sample, and the frames
 that only begin after it count for the maximum.
+
+Qwen3-Omni's processor pads to the longest clip of its call instead, so a clip that it is given alone ends mirrored, as
+it begins, and without the frame whose hop it does not fill. `mirrors_end` makes every clip so: what one sounds like
+must not depend on which others are in the conversation. A shorter one beside it differs in its last two frames, and
+may have one more. The library refuses a clip that is too short to be mirrored; here zeros follow it.
 """
 
 from functools import lru_cache
@@ -20,15 +25,16 @@ _FLOOR = 1e-10
 _RANGE = 8.0
 
 
-def log_mel(samples: np.ndarray, rules: MelRules) -> torch.Tensor:
-    """Float32 samples `[num_samples]` of a whole clip to `[num_mel_bins, num_frames]`, a frame per begun hop."""
-    stream = _Frames(rules)
+def log_mel(samples: np.ndarray, rules: MelRules, mirrors_end: bool = False) -> torch.Tensor:
+    """Float32 samples `[num_samples]` of a whole clip to `[num_mel_bins, num_frames]`, a frame per begun hop, or per
+    full one where it `mirrors_end`."""
+    stream = _Frames(rules, mirrors_end)
     stream.push(samples)
     stream.close()
     num_frames = stream.num_frames
     if num_frames == 0:
         return torch.zeros(rules.num_mel_bins, 0)
-    decades = stream.take(num_frames + _num_tail_frames(rules))
+    decades = stream.take(num_frames + stream.num_tail_frames)
     return _scale(decades[:, :num_frames], decades.max())
 
 
@@ -40,9 +46,9 @@ class LogMelStream:
     before with the range of now.
     """
 
-    def __init__(self, rules: MelRules) -> None:
+    def __init__(self, rules: MelRules, mirrors_end: bool = False) -> None:
         self._rules = rules
-        self._frames = _Frames(rules)
+        self._frames = _Frames(rules, mirrors_end)
         self._num_out = 0
         self._loudest = torch.tensor(-torch.inf)
         self._decades: list[torch.Tensor] = []
@@ -71,7 +77,7 @@ class LogMelStream:
         blocks = []
         while num_left := self._frames.num_frames - self._num_out:
             num_frames = min(num_left, self._rules.block_frames)
-            blocks.append(self._emit(num_frames, _num_tail_frames(self._rules) if num_frames == num_left else 0))
+            blocks.append(self._emit(num_frames, self._frames.num_tail_frames if num_frames == num_left else 0))
         return blocks
 
     def _emit(self, num_frames: int, num_tail_frames: int) -> torch.Tensor:
@@ -85,8 +91,9 @@ class LogMelStream:
 class _Frames:
     """Log-power mel frames of a growing clip. Owns the samples that the next frame still needs."""
 
-    def __init__(self, rules: MelRules) -> None:
+    def __init__(self, rules: MelRules, mirrors_end: bool) -> None:
         self._rules = rules
+        self._mirrors_end = mirrors_end
         self._half = rules.n_fft // 2
         self._opening = np.zeros(0, np.float32)
         self._ready = torch.zeros(0)
@@ -97,7 +104,13 @@ class _Frames:
     @property
     def num_frames(self) -> int:
         """Frames of the clip so far, those of the last half window included."""
-        return -(-self._num_samples // self._rules.hop)
+        num_samples, hop = self._num_samples, self._rules.hop
+        return num_samples // hop if self._mirrors_end else -(-num_samples // hop)
+
+    @property
+    def num_tail_frames(self) -> int:
+        """Frames behind the last one whose window still reaches into the clip, where zeros follow it."""
+        return 0 if self._mirrors_end else -(-self._half // self._rules.hop)
 
     @property
     def num_ready(self) -> int:
@@ -115,12 +128,16 @@ class _Frames:
             self._open()
 
     def close(self) -> None:
-        """Zeros after the last sample, as many as any frame asks for."""
+        """What follows the last sample: its mirror, or zeros, as many as any frame asks for."""
         if not self._is_open:
+            self._mirrors_end = False
             self._opening = np.pad(self._opening, (0, self._half + 1 - min(len(self._opening), self._half)))
             self._open()
-        num_zeros = (_num_tail_frames(self._rules) + 1) * self._rules.hop + self._rules.n_fft
-        self._ready = torch.cat([self._ready, torch.zeros(num_zeros)])
+        if self._mirrors_end:
+            tail = self._ready[-self._half - 1 : -1].flip(0)
+        else:
+            tail = torch.zeros((self.num_tail_frames + 1) * self._rules.hop + self._rules.n_fft)
+        self._ready = torch.cat([self._ready, tail])
 
     def take(self, num_frames: int) -> torch.Tensor:
         """The next frames `[num_mel_bins, num_frames]`, base-10 logarithms of power."""
@@ -139,11 +156,6 @@ class _Frames:
         opening = torch.from_numpy(self._opening)
         self._ready = torch.cat([opening[1 : self._half + 1].flip(0), opening])
         self._is_open = True
-
-
-def _num_tail_frames(rules: MelRules) -> int:
-    """Frames behind the last one whose window still reaches into the clip."""
-    return -(-(rules.n_fft // 2) // rules.hop)
 
 
 def _scale(decades: torch.Tensor, loudest: torch.Tensor) -> torch.Tensor:

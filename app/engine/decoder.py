@@ -1,11 +1,11 @@
-"""A stack of Qwen2 decoder layers over a cache of ours, for Thinker and Talker alike; knows neither.
+"""A stack of Qwen2 or Qwen3 decoder layers over a cache of ours, for Thinker and Talker alike; knows neither.
 
-The arithmetic of the library's `Qwen2_5OmniThinkerTextModel` and `Qwen2_5OmniTalkerModel` in half of the operations:
-query, key and value are one product, gate and up another, a new token is written into its place instead of copying the
-cache, and query heads meet the key heads that they share without repeating these.
+The arithmetic of the library's `Qwen2_5OmniThinkerTextModel`, `Qwen2_5OmniTalkerModel` and their likes in Qwen3-Omni in
+half of the operations: query, key and value are one product, gate and up another, a new token is written into its place
+instead of copying the cache, and query heads meet the key heads that they share without repeating these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -13,8 +13,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention.bias import causal_lower_right
 
+from app.engine.experts import Experts
 from app.engine.products import Product
+from app.engine.spec import QWEN3
 from app.types.prompt import CHUNK_TOKENS
+
+# Is given each layer's number and what it made, `[n, hidden]`, and gives what the next one takes.
+Between = Callable[[int, torch.Tensor], torch.Tensor]
 
 # Rows of a cache that is begun; later it grows by a quarter, at most by so many.
 _FIRST_CAPACITY = 256
@@ -79,21 +84,25 @@ class Decoder:
 
     def __init__(self, model: nn.Module) -> None:
         """`model`: the library's, whose weights are shared and stay usable."""
-        attention = model.layers[0].self_attn
-        assert set(model.config.layer_types) == {"full_attention"}, model.config.layer_types
-        self._num_heads = attention.num_heads
-        self.shape = (len(model.layers), attention.num_key_value_heads, attention.head_dim)
-        self.layers = [_Layer(layer) for layer in model.layers]
+        config = model.config
+        kinds = getattr(config, "layer_types", None) or ["full_attention"]
+        assert set(kinds) == {"full_attention"}, kinds
+        head_dim = model.layers[0].self_attn.head_dim
+        self.shape = (len(model.layers), config.num_key_value_heads, head_dim)
+        self.layers = [_Layer(layer, config.num_attention_heads, config.num_key_value_heads) for layer in model.layers]
         self.width = model.norm.weight.shape[0]
         self._norm = model.norm
-        self.rotary = _Rotary(model.rotary_emb)
+        self.rotary = _Rotary(model.rotary_emb, config.model_type)
         self.max_rows = CHUNK_TOKENS
 
-    def forward(self, cache: KVCache, embeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, cache: KVCache, embeds: torch.Tensor, positions: torch.Tensor, between: Between | None = None
+    ) -> torch.Tensor:
         """`embeds` `[n, hidden]`, `positions` int64 `[3, n]`, on any device -> the last hidden states `[n, hidden]`,
-        normed."""
+        normed. `between`: what else is done behind each layer of the one pass that this then must be."""
         if embeds.shape[0] <= self.max_rows:
-            return self._pass(cache, embeds, positions)
+            return self._pass(cache, embeds, positions, between)
+        assert between is None, embeds.shape
         # A pass that fails leaves those before it behind, which nobody knows of.
         start = cache.length
         cache.room(start + embeds.shape[0], embeds, self.shape)
@@ -109,20 +118,23 @@ class Decoder:
         """So many, of about the same length: a short one at the end would read all weights for a few rows."""
         return -(-num_rows // self.max_rows)
 
-    def _pass(self, cache: KVCache, embeds: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def _pass(
+        self, cache: KVCache, embeds: torch.Tensor, positions: torch.Tensor, between: Between | None = None
+    ) -> torch.Tensor:
         start, end = cache.length, cache.length + embeds.shape[0]
         table = cache.room(end, embeds, self.shape)
         cos, sin = self.rotary(positions, embeds)
         # From an empty cache on, every kernel knows by itself who may see whom.
         mask = _mask(end - start, end, embeds.device) if end - start > 1 and start else None
         hidden = embeds
-        for layer, (keys, values) in zip(self.layers, table):
-            qkv = layer.qkv(hidden).view(end - start, -1, self.shape[2])
-            turned = _turned(qkv[:, : -self.shape[1]], cos, sin)
-            keys[:, start:end] = turned[:, self._num_heads :].transpose(0, 1)
-            values[:, start:end] = qkv[:, -self.shape[1] :].transpose(0, 1)
-            heard = self._attended(turned[:, : self._num_heads], keys[:, :end], values[:, :end], mask)
+        for index, (layer, (keys, values)) in enumerate(zip(self.layers, table)):
+            query, key, value = layer.heads(hidden, cos, sin)
+            keys[:, start:end] = key.transpose(0, 1)
+            values[:, start:end] = value.transpose(0, 1)
+            heard = self._attended(query, keys[:, :end], values[:, :end], mask)
             hidden = layer.after(hidden, heard)
+            if between is not None:
+                hidden = between(index, hidden)
         cache.length = end
         return _normed(hidden, self._norm)
 
@@ -136,15 +148,13 @@ class Decoder:
         cos, sin = self.rotary(positions, embeds)
         hidden = embeds
         for index, layer in enumerate(self.layers):
-            qkv = layer.qkv(hidden).view(len(caches), -1, self.shape[2])
-            turned = _turned(qkv[:, : -self.shape[1]], cos, sin)
+            query, key, value = layer.heads(hidden, cos, sin)
             heard = []
             for row, (table, end) in enumerate(zip(tables, ends)):
                 keys, values = table[index]
-                keys[:, end - 1] = turned[row, self._num_heads :]
-                values[:, end - 1] = qkv[row, -self.shape[1] :]
-                query = turned[row : row + 1, : self._num_heads]
-                heard.append(self._attended(query, keys[:, :end], values[:, :end], None))
+                keys[:, end - 1] = key[row]
+                values[:, end - 1] = value[row]
+                heard.append(self._attended(query[row : row + 1], keys[:, :end], values[:, :end], None))
             hidden = layer.after(hidden, torch.cat(heard))
         for cache, end in zip(caches, ends):
             cache.length = end
@@ -161,12 +171,11 @@ class Decoder:
         mask = (places <= lengths[:, None])[:, None, None]
         hidden = embeds
         for layer, (keys, values) in zip(self.layers, table):
-            qkv = layer.qkv(hidden).view(num_rows, -1, self.shape[2])
-            turned = _turned(qkv[:, : -self.shape[1]], cos, sin)
-            keys[seats, :, lengths] = turned[:, self._num_heads :]
-            values[seats, :, lengths] = qkv[:, -self.shape[1] :]
+            query, key, value = layer.heads(hidden, cos, sin)
+            keys[seats, :, lengths] = key
+            values[seats, :, lengths] = value
             # All query heads that share a key head are as many rows of one query.
-            query = turned[:, : self._num_heads].reshape(num_rows, self.shape[1], -1, self.shape[2])
+            query = query.reshape(num_rows, self.shape[1], -1, self.shape[2])
             heard = F.scaled_dot_product_attention(query, keys[:num_rows], values[:num_rows], attn_mask=mask)
             hidden = layer.after(hidden, heard.reshape(num_rows, -1))
         return _normed(hidden, self._norm)
@@ -198,33 +207,51 @@ def _mask(num_rows: int, length: int, device: torch.device) -> torch.Tensor:
 class _Layer:
     """One layer with its products joined. The library's modules keep using parts of the same memory."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, num_heads: int, num_key_heads: int) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self._first_norm, self._second_norm = layer.input_layernorm, layer.post_attention_layernorm
+        self._num_heads, self._num_key_heads = num_heads, num_key_heads
+        self._experts = Experts(mlp) if hasattr(mlp, "experts") else None
+        # Of Qwen3's heads each is normed before it turns.
+        self._head_norm = _joined_norm(attention, num_heads, num_key_heads) if hasattr(attention, "q_norm") else None
         if hasattr(layer, "packed"):  # see `app.engine.quantize`
             qkv, self._out, self._gate_up, self._down = layer.packed
             self._qkv = partial(qkv, bias=_joined_bias(attention.q_proj, attention.k_proj, attention.v_proj))
         else:
             self._qkv = Product(*joined(attention.q_proj, attention.k_proj, attention.v_proj))
-            self._gate_up = Product(*joined(mlp.gate_proj, mlp.up_proj))
-            self._out, self._down = Product(attention.o_proj.weight), Product(mlp.down_proj.weight)
-        self._act = mlp.act_fn
+            self._out = Product(attention.o_proj.weight)
+            if self._experts is None:
+                self._gate_up, self._down = Product(*joined(mlp.gate_proj, mlp.up_proj)), Product(mlp.down_proj.weight)
+        self._act = None if self._experts is not None else mlp.act_fn
 
-    def qkv(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self._qkv(_normed(hidden, self._first_norm))
+    def heads(
+        self, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """`hidden` `[n, hidden]` -> query, keys and values, each `[n, head, head_dim]`, turned to their places."""
+        qkv = self._qkv(_normed(hidden, self._first_norm))
+        qkv = qkv.view(len(hidden), self._num_heads + 2 * self._num_key_heads, -1)
+        turned = qkv[:, : -self._num_key_heads]
+        if self._head_norm is not None:
+            weight, epsilon = self._head_norm
+            turned = F.rms_norm(turned, weight.shape[-1:], None, epsilon) * weight
+        turned = _turned(turned, cos, sin)
+        return turned[:, : self._num_heads], turned[:, self._num_heads :], qkv[:, -self._num_key_heads :]
 
     def after(self, hidden: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
         hidden = _added(hidden, heard, self._out)
-        gate, up = self._gate_up(_normed(hidden, self._second_norm)).chunk(2, dim=-1)
+        rows = _normed(hidden, self._second_norm)
+        if self._experts is not None:
+            return hidden + self._experts(rows)
+        gate, up = self._gate_up(rows).chunk(2, dim=-1)
         return _added(hidden, self._act(gate) * up, self._down)
 
 
 class _Rotary:
     """Cosines and sines by position, computed once. Each pair of a head's numbers turns by one of the three axes."""
 
-    def __init__(self, rotary: nn.Module) -> None:
+    def __init__(self, rotary: nn.Module, model_type: str) -> None:
         self._inverse, self._scaling = rotary.inv_freq.float(), rotary.attention_scaling
-        axes = [index % 3 for index, size in enumerate(rotary.mrope_section) for _ in range(size)]
+        axes = _axes(getattr(rotary, "mrope_section", None), len(self._inverse), model_type.startswith(QWEN3))
         self._axes = torch.tensor(axes, device=self._inverse.device)
         self._pairs = torch.arange(len(axes), device=self._inverse.device)
         self._cos = self._sin = self._inverse.new_empty(0, len(axes))
@@ -241,6 +268,26 @@ class _Rotary:
         length = max(length, 2 * self._cos.shape[0], _FIRST_POSITIONS)
         angles = torch.arange(length, device=self._inverse.device).float()[:, None] * self._inverse
         self._cos, self._sin = ((part * self._scaling).to(like.dtype) for part in (angles.cos(), angles.sin()))
+
+
+def _axes(sections: Sequence[int] | None, num_pairs: int, are_interleaved: bool) -> list[int]:
+    """Which axis each pair turns by (`recomposition_frequencies` of both families). Without sections there is one."""
+    axes = [0] * num_pairs
+    if sections is None:
+        return axes
+    if not are_interleaved:
+        return [index % 3 for index, size in enumerate(sections) for _ in range(size)]
+    for axis in (1, 2):
+        for pair in range(axis, min(3 * sections[axis], num_pairs), 3):
+            axes[pair] = axis
+    return axes
+
+
+def _joined_norm(attention: nn.Module, num_heads: int, num_key_heads: int) -> tuple[torch.Tensor, float]:
+    """Weights `[head, head_dim]` of the norms of all queries and keys."""
+    query, key = attention.q_norm, attention.k_norm
+    weight = torch.cat([query.weight.expand(num_heads, -1), key.weight.expand(num_key_heads, -1)])
+    return weight.detach(), query.variance_epsilon
 
 
 def joined(*linears: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -1,6 +1,6 @@
 """One token more for each of several conversations: through the decoder, to logits, to the next id."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import nn
@@ -34,11 +34,18 @@ class DecodeStep(Step):
         self.hidden, self.next_id = hidden, next_id
 
 
-class DecodeRunner:
-    """One stage's decoder and head. `entry`: what its input goes through first."""
+# Is given the steps, their hidden states `[n, hidden]` and their next ids.
+Behind = Callable[[Sequence[DecodeStep], torch.Tensor, Sequence[int]], None]
 
-    def __init__(self, decoder: Decoder, head: nn.Module, entry: nn.Module | None = None) -> None:
-        self.decoder, self.head, self.entry = decoder, head, entry
+
+class DecodeRunner:
+    """One stage's decoder and head. `entry`: what its input goes through first; `behind`: what else belongs to a step
+    once its next id is known."""
+
+    def __init__(
+        self, decoder: Decoder, head: nn.Module, entry: nn.Module | None = None, behind: Behind | None = None
+    ) -> None:
+        self.decoder, self.head, self.entry, self._behind = decoder, head, entry, behind
 
     def key(self, step: DecodeStep) -> Hashable:
         return ()
@@ -50,6 +57,8 @@ class DecodeRunner:
             drawn = [step.sampler.draw(logits[row : row + 1]) for row, step in enumerate(steps)]
             # The only place of a step that waits for the device.
             next_ids = torch.cat(drawn).flatten().tolist()
+            if self._behind is not None:
+                self._behind(steps, hidden, next_ids)
         except BaseException:
             for step, length in zip(steps, lengths):
                 step.cache.crop(length)

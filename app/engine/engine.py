@@ -164,7 +164,9 @@ class Engine:
         self._worker.start()
 
     def new_state(self) -> EngineState:
-        return EngineState(self.spec.has_talker)
+        if self.stages.talker is None:
+            return EngineState(has_talker=False)
+        return EngineState(has_talker=True, num_read=self.stages.talker.num_read)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of a reply's ids, control tokens left out."""

@@ -1,4 +1,4 @@
-"""Loads a Qwen2.5-Omni checkpoint, a local folder or a hub id, into an engine; knows no session."""
+"""Loads a Qwen2.5-Omni or Qwen3-Omni checkpoint, a local folder or a hub id, into an engine; knows no session."""
 
 import importlib
 import pickle
@@ -15,22 +15,18 @@ from transformers import (
     AutoConfig,
     AutoTokenizer,
     PretrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     Qwen2_5OmniForConditionalGeneration,
+    Qwen3OmniMoeForConditionalGeneration,
 )
 
-from app.engine.decoding import DecodeRunner
 from app.engine.describe import read_spec, short_name
 from app.engine.engine import Engine
-from app.engine.flow import Voice
 from app.engine.progress import counted_bars
 from app.engine.quantize import STAGE, check, pack
-from app.engine.spec import QWEN2_5, ModelSpec
-from app.engine.static import StaticRunner
-from app.engine.talker import Talker
-from app.engine.thinker import Thinker
-from app.engine.token2wav import DEFAULT_WINDOWS, Token2Wav, Windows
-from app.engine.turn import Stages
+from app.engine.spec import QWEN2_5, QWEN3, ModelSpec
+from app.engine.stages import build_stages
 from app.engine.voices import read_voices
 from app.errors import BadCheckpoint, BadConfig
 
@@ -38,6 +34,7 @@ T = TypeVar("T")
 
 # As the hub has them: a user or organisation, and a name.
 _HUB_ID = re.compile(r"[\w-]+(\.[\w-]+)*/[\w-]+(\.[\w-]+)*")
+MODELS = {QWEN2_5: Qwen2_5OmniForConditionalGeneration, QWEN3: Qwen3OmniMoeForConditionalGeneration}
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 ATTENTIONS = ("auto", "flash_attention_2", "sdpa", "eager")
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -79,11 +76,13 @@ def load_engine(options: EngineOptions, progress: Callable[[str, float], None]) 
     if not options.checkpoint:
         raise BadCheckpoint("No checkpoint is named; give a local folder or a hub id such as Qwen/Qwen2.5-Omni-3B.")
     config = _read(options.checkpoint, lambda: AutoConfig.from_pretrained(options.checkpoint))
-    if config.model_type != QWEN2_5:
+    if config.model_type not in MODELS:
         raise BadCheckpoint(
-            f"{short_name(options.checkpoint)} is a {config.model_type!r} model; choose a Qwen2.5-Omni checkpoint such "
-            "as Qwen/Qwen2.5-Omni-3B."
+            f"{short_name(options.checkpoint)} is a {config.model_type!r} model; choose a Qwen2.5-Omni or Qwen3-Omni "
+            "checkpoint such as Qwen/Qwen2.5-Omni-3B."
         )
+    if config.model_type == QWEN3:
+        _check_qwen3(options)
     if options.text_only:
         config.enable_audio_output = False
     progress("weights", 0.0)
@@ -117,48 +116,45 @@ def _record(engine: Engine, progress: Callable[[str, float], None]) -> None:
     """All that first turns would else record while others wait."""
     stages, defaults = engine.stages, engine.spec.defaults
     works = [
-        partial(stage.runner.prepare, stages.thinker.width)
+        partial(stage.runner.prepare, stage.input_width)
         for stage in (stages.thinker, stages.talker)
         if stage is not None
     ]
     if stages.token2wav is not None:
         voice = next(iter(stages.voices.values()))
-        works += stages.token2wav.recordings(stages.windows, voice, defaults.guidance)
+        works += stages.token2wav.recordings(voice, defaults.guidance)
     for number, work in enumerate(works):
         progress("graphs", number / len(works))
         work()
 
 
 def build_engine(
-    model: Qwen2_5OmniForConditionalGeneration,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     spec: ModelSpec,
     max_turns: int,
-    windows: Windows = DEFAULT_WINDOWS,
     records: bool = False,
 ) -> Engine:
-    """An engine over a model that is already in memory. `records`: tokens are decoded on tables that stay where they
-    are, by CUDA graphs where there is a GPU."""
-    make_runner = StaticRunner if records else DecodeRunner
-    thinker = Thinker(model.thinker, make_runner)
-    if thinker.device.type == "cuda":
+    """An engine over a model that is already in memory. `records`: see `build_stages`."""
+    stages = build_stages(model, spec, records)
+    if stages.thinker.device.type == "cuda":
         # torch prefers cuDNN's attention on some GPUs. It plans for tens of milliseconds at every new pair of lengths,
         # and a conversation has a new one at each step (`check_prefer_cudnn_attention`, cudnn/MHA.cpp).
         torch.backends.cuda.enable_cudnn_sdp(False)
-    talker = token2wav = None
-    voices: dict[str, Voice] = {}
-    if spec.has_talker:
-        talker, token2wav = Talker(model.talker, thinker, make_runner), Token2Wav(model.token2wav.float(), records)
-        voices = {name: _voice(name, entry, token2wav.device) for name, entry in model.speaker_map.items()}
-    stages = Stages(
-        thinker, talker, token2wav, voices, windows, frozenset(spec.ids.ends_of_text), spec.output_sample_rate
-    )
     return Engine(spec, tokenizer, stages, max_turns)
 
 
-def _voice(name: str, entry: dict, device: torch.device) -> Voice:
-    cond, ref_mel = (entry[key].to(device, torch.float32) for key in ("cond", "ref_mel"))
-    return Voice(name, cond, ref_mel, int(entry["bos_token"]))
+def _check_qwen3(options: EngineOptions) -> None:
+    if options.voices:
+        raise BadConfig(
+            "--voices is of no use with Qwen3-Omni, whose voices are part of its weights: leave it out, or choose a "
+            "Qwen2.5-Omni checkpoint."
+        )
+    if options.quantize != "none":
+        raise BadConfig(
+            f"--quantize {options.quantize} is not there for Qwen3-Omni, whose experts it does not know: leave it out, "
+            "or choose a Qwen2.5-Omni checkpoint."
+        )
 
 
 def _read(checkpoint: str, reading: Callable[[], T]) -> T:
@@ -177,8 +173,9 @@ def _read(checkpoint: str, reading: Callable[[], T]) -> T:
                 "login` where it asks for that, or give a complete local folder."
             ) from error
         raise BadCheckpoint(
-            f"{name} cannot be loaded as a Qwen2.5-Omni checkpoint ({type(error).__name__}); give a complete "
-            "local folder with safetensors weights and spk_dict.pt, or a hub id such as Qwen/Qwen2.5-Omni-3B."
+            f"{name} cannot be loaded as a Qwen-Omni checkpoint ({type(error).__name__}); give a complete local folder "
+            "with safetensors weights (of Qwen2.5-Omni with spk_dict.pt, too), or a hub id such as "
+            "Qwen/Qwen2.5-Omni-3B."
         ) from error
 
 
@@ -189,9 +186,9 @@ def _load_weights(
     dtype: torch.dtype,
     attention: str,
     progress: Callable[[str, float], None],
-) -> Qwen2_5OmniForConditionalGeneration:
+) -> PreTrainedModel:
     with counted_bars(lambda share: progress("weights", share)):
-        model = Qwen2_5OmniForConditionalGeneration.from_pretrained(
+        model = MODELS[config.model_type].from_pretrained(
             checkpoint,
             config=config,
             dtype=dtype,

@@ -41,13 +41,14 @@ _SHARE = 0.3
 @dataclass(frozen=True)
 class Blocks:
     """What a ramp must know of windows, in blocks of the DiT. `published`: chunks, the last one repeats; `codes` and
-    `seconds` of a block."""
+    `seconds` of a block; `lost_s`: seconds that the first packet is shorter than its blocks."""
 
     published: tuple[int, ...] = (1, 1, 2, 3)
     look_back: int = 2
     look_ahead: int = 1
     codes: int = 12
     seconds: float = 0.24
+    lost_s: float = 0.0
 
     def published_chunk(self, window: int) -> int:
         return self.published[min(window, len(self.published) - 1)]
@@ -58,9 +59,9 @@ class Blocks:
 
     def possible(self) -> set[tuple[int, int]]:
         """All windows that a ramp can ask for but a reply's last: the blocks that each looks back on, and its chunk."""
-        first, later = {1, self.published[0]}, {*SIZES, *self.published}
+        later = {*SIZES, *self.published}
         found: set[tuple[int, int]] = set()
-        new = {(0, chunk) for chunk in first}
+        new = {(0, self.published[0])}
         while new:
             found |= new
             new = {(min(back + chunk, self.look_back), other) for back, chunk in new for other in later} - found
@@ -193,10 +194,12 @@ class Ramp:
 
     def is_due(self, num_blocks: int) -> bool:
         """Whether a window should run that makes all of `num_blocks` final, for which all codes are there; asked block
-        by block. If not, more will be waited for."""
+        by block. If not, more will be waited for. The first makes what is published."""
         if self._is_fixed:
             return num_blocks >= self._blocks.published_chunk(self._num_windows)
-        if self._dry_at is None or num_blocks >= SIZES[-1]:
+        if self._dry_at is None:
+            return num_blocks >= self._blocks.published[0]
+        if num_blocks >= SIZES[-1]:
             return True
         if num_blocks not in SIZES:
             return False
@@ -230,12 +233,12 @@ class Ramp:
         self._codes_from = (self._num_codes, now)
         self._num_windows += 1
         self._num_made += num_final
-        hold_s = 0.0
+        hold_s = lost_s = 0.0
         if self._dry_at is None:
-            self._dry_at = now
+            self._dry_at, lost_s = now, self._blocks.lost_s
             if self._is_steered and not is_last:
                 hold_s = self._hold_s()
-        self._dry_at = max(self._dry_at, now) + hold_s + num_final * self._blocks.seconds
+        self._dry_at = max(self._dry_at, now) + hold_s + num_final * self._blocks.seconds - lost_s
         return hold_s
 
     # -- what was measured -------------------------------------------------------------------------------------------
@@ -303,7 +306,7 @@ class Ramp:
         low, high = 0, round(MAX_HOLD_S / _HOLD_STEP_S)
         while low < high:
             middle = (low + high) // 2
-            lead_s = middle * _HOLD_STEP_S + self._num_made * self._blocks.seconds
+            lead_s = middle * _HOLD_STEP_S + self._num_made * self._blocks.seconds - self._blocks.lost_s
             if self._plays_through(lead_s, self._num_made, TYPICAL_S):
                 high = middle
             else:

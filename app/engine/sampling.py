@@ -29,9 +29,11 @@ class TokenSampler:
         device: torch.device,
         seen_ids: Sequence[int],
         suppressed: Sequence[int] = (),
+        beside: "TokenSampler | None" = None,
     ) -> None:
+        """`beside`: draws from the same generator, in whichever order both are asked."""
         self._do_sample = sampling.do_sample
-        self._generator = torch.Generator(device).manual_seed(seed)
+        self._generator = torch.Generator(device).manual_seed(seed) if beside is None else beside._generator
         self._penalises = sampling.repetition_penalty != 1.0
         self._seen = torch.tensor([list(seen_ids)], device=device, dtype=torch.long) if self._penalises else None
         self._processors = LogitsProcessorList()

@@ -42,6 +42,10 @@ class MelRules:
     block_frames: int
     conv_frames: int = 0
 
+    @property
+    def block_s(self) -> float:
+        return self.block_frames * self.hop / self.sample_rate
+
 
 @dataclass(frozen=True)
 class PixelRules:
@@ -56,10 +60,10 @@ class ModelSpec:
     """Numbers and names of one loaded checkpoint.
 
     `voices` is empty without a Talker. `context_length` in tokens. `position_ids_per_s` and `s_per_chunk`: TMRoPE's
-    time scale and the length of its interleaved chunks. `codec_frame_s`: speech per codec frame. `bytes_per_token`:
-    Thinker KV, states and Talker KV of one token in the cache. `quantize`: what the Thinker's weights became, and
-    `wide_bytes` what a pass takes to widen one of them. `is_random`: it babbles. `is_micro`: it says of itself
-    that it knows a small world only. `defaults`: the checkpoint's own settings of a turn.
+    time scale and the length of its interleaved chunks, 0 where it has none (Qwen3). `codec_frame_s`: speech per codec
+    frame. `bytes_per_token`: Thinker KV, states and Talker KV of one token in the cache. `quantize`: what the Thinker's
+    weights became, and `wide_bytes` what a pass takes to widen one of them. `is_random`: it babbles. `is_micro`: it
+    says of itself that it knows a small world only. `defaults`: the checkpoint's own settings of a turn.
     """
 
     family: str
@@ -84,3 +88,8 @@ class ModelSpec:
     quantize: str = "none"
     wide_bytes: int = 0
     defaults: TurnSettings = field(default_factory=TurnSettings)
+
+    @property
+    def has_solver(self) -> bool:
+        """Its vocoder solves an equation, more finely or less (`ode_points`, `guidance`)."""
+        return self.family == QWEN2_5

@@ -1,12 +1,15 @@
 """Everything that one conversation changes in the engine: ids, positions, both KV caches, states between them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from app.engine.decoder import KVCache
 from app.types.prompt import Boundary
+
+# Of the first so many of a conversation's ids, those that the Talker takes into its cache.
+NumRead = Callable[[Sequence[int], int], int]
 
 # For a reply, of the room for what it answers: so that a long conversation is not copied for its first word.
 _REPLY_SHARE = 8
@@ -66,8 +69,9 @@ class EngineState:
     it stands. Not thread-safe: it belongs to the worker thread while a turn runs.
     """
 
-    def __init__(self, has_talker: bool) -> None:
+    def __init__(self, has_talker: bool, num_read: NumRead = lambda ids, length: length) -> None:
         self._has_talker = has_talker
+        self._num_read = num_read
         self.close()
 
     def close(self) -> None:
@@ -130,7 +134,7 @@ class EngineState:
     def crop_talker(self, length: int) -> None:
         """Leave the first `length` tokens of the conversation in the Talker's cache, and no codes."""
         if self.talker_cache is not None:
-            self.talker_cache.crop(length)
+            self.talker_cache.crop(self._num_read(self.ids, length))
             self.talker_length = length
 
     def append(self, ids: Sequence[int], positions: torch.Tensor, states: torch.Tensor) -> None:

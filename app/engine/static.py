@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from app.engine.decoder import Decoder, KVCache
-from app.engine.decoding import DecodeRunner, DecodeStep
+from app.engine.decoding import Behind, DecodeRunner, DecodeStep
 from app.engine.graphs import Recorded, new_pool
 
 logger = logging.getLogger(__name__)
@@ -105,8 +105,10 @@ class StaticRunner(DecodeRunner):
     """A `DecodeRunner` whose passes are recorded once for all conversations. What fits no table, or no memory, goes the
     other's way."""
 
-    def __init__(self, decoder: Decoder, head: nn.Module, entry: nn.Module | None = None) -> None:
-        super().__init__(decoder, head, entry)
+    def __init__(
+        self, decoder: Decoder, head: nn.Module, entry: nn.Module | None = None, behind: Behind | None = None
+    ) -> None:
+        super().__init__(decoder, head, entry, behind)
         self.pool: Any = None
         self._tables: dict[int, Table] = {}
         self.is_broken = False

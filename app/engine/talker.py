@@ -1,12 +1,13 @@
 """The Talker: turns what the Thinker leaves in a session into codec tokens; holds no conversation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from transformers import Qwen2_5OmniTalkerForConditionalGeneration as TalkerModel
 
 from app.engine.decoder import Decoder
 from app.engine.decoding import DecodeRunner, DecodeStep
+from app.engine.flow import Voice
 from app.engine.sampling import TokenSampler
 from app.engine.state import EngineState, Mark
 from app.engine.thinker import Thinker
@@ -23,7 +24,12 @@ class Talker:
         self._thinker = thinker
         self.decoder = Decoder(model.model)
         self.runner = make_runner(self.decoder, model.codec_head, model.thinker_to_talker_proj)
+        self.input_width = thinker.input_width
         self.end_ids = frozenset({model.codec_pad_token, model.codec_eos_token})
+
+    def num_read(self, ids: Sequence[int], length: int) -> int:
+        """Of the first `length` of a conversation's ids, those that the cache holds once they are read: all."""
+        return length
 
     def read(self, state: EngineState, end: int, num_behind: int = 0) -> Iterator[int]:
         """Append what the cache lacks of the conversation's first `end` tokens; each pass is a unit of work and gives
@@ -36,7 +42,9 @@ class Talker:
             length = state.talker_length - (state.talker_length - end) // num_left
             if length == state.talker_length:
                 return
-            self.decoder.forward(state.talker_cache, *self.unread(state, length))
+            embeds, positions = self.unread(state, length)
+            if len(embeds):
+                self.decoder.forward(state.talker_cache, embeds, positions)
             state.talker_length = length
             yield length
 
@@ -46,8 +54,8 @@ class Talker:
         states, positions = state.states.since(start)[: end - start], state.positions.since(start)[: end - start]
         return self.model.thinker_to_talker_proj(states), positions.T
 
-    def speak(self, state: EngineState, bos_token_id: int, sampling: Sampling, seed: int) -> "Utterance":
-        return Utterance(self, self._thinker, state, bos_token_id, sampling, seed)
+    def speak(self, state: EngineState, voice: Voice, sampling: Sampling, seed: int) -> "Utterance":
+        return Utterance(self, self._thinker, state, voice.bos_token_id, sampling, seed)
 
 
 class Utterance:
@@ -84,8 +92,8 @@ class Utterance:
         """Of a prompt that needs several passes all but the last, which `start` takes; each is a unit of work."""
         return self._talker.read(self._state, prompt_end.num_tokens, num_behind=2)
 
-    def start(self, prompt_end: Mark, first_state: torch.Tensor) -> int:
-        """Read the prompt's states that the cache lacks and give code 0.
+    def start(self, prompt_end: Mark, first_state: torch.Tensor) -> tuple[int, ...]:
+        """Read the prompt's states that the cache lacks and give frame 0, which is one code.
 
         `prompt_end`: the session's mark between prompt and reply; `first_state` `[1, 1, thinker_hidden]` is that of
         reply token 0. The speaker's token and reply token 0 stand behind the prompt in order, later codes at the top
@@ -96,18 +104,18 @@ class Utterance:
         tail = torch.cat([self._thinker.embed_token(self._bos_token_id), first_state], dim=1) + embed_code(frame)
         unread, placed = self._talker.unread(state, prompt_end.num_tokens)
         embeds = torch.cat([unread, self._model.thinker_to_talker_proj(tail[0])])
-        positions = torch.cat([placed, _line(prompt_end.next_position, 2).T], dim=1)
+        positions = torch.cat([placed, line(prompt_end.next_position, 2).T], dim=1)
         self._next_position = max(prompt_end.top_position, prompt_end.next_position + 2)
         hidden = self._talker.decoder.forward(state.talker_cache, embeds, positions)
         self._code = self._sampler.pick(self._model.codec_head(hidden[-1:]))
         state.talker_length = prompt_end.num_tokens
-        return self._code
+        return (self._code,)
 
     def step(self, reply_state: torch.Tensor) -> "TalkerStep":
-        """`reply_state` `[1, 1, thinker_hidden]` of the next reply token; its `next_id` is the next code."""
+        """`reply_state` `[1, 1, thinker_hidden]` of the next reply token."""
         code = torch.tensor([self._code], device=self._thinker.device)
         embeds = self._model.get_input_embeddings()(code) + reply_state[0]
-        positions = _line(self._next_position, 1).T
+        positions = line(self._next_position, 1).T
         return TalkerStep(self._talker.runner, self, self._state.talker_cache, embeds, positions, self._sampler)
 
     def step_after_text(self, is_first: bool) -> "TalkerStep":
@@ -120,17 +128,19 @@ class Utterance:
 
 
 class TalkerStep(DecodeStep):
-    """Appends the code before and samples the next."""
+    """Appends the code before and samples the next. Found: `frame`, which is one code."""
 
     def __init__(self, runner: DecodeRunner, utterance: Utterance, *args) -> None:
         super().__init__(runner, *args)
         self._utterance = utterance
+        self.frame: tuple[int, ...] = ()
 
     def found(self, hidden: torch.Tensor, next_id: int) -> None:
         super().found(hidden, next_id)
+        self.frame = (next_id,)
         self._utterance.found(next_id)
 
 
-def _line(start: int, length: int) -> torch.Tensor:
+def line(start: int, length: int) -> torch.Tensor:
     """Positions `[length, 3]` that count on from `start` on all axes."""
     return torch.arange(start, start + length)[:, None].expand(-1, 3)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration as ThinkerModel
 
-from app.engine.decoder import Decoder
+from app.engine.decoder import Decoder, KVCache
 from app.engine.decoding import DecodeRunner, DecodeStep
 from app.engine.products import take_products
 from app.engine.sampling import TokenSampler
@@ -21,10 +21,12 @@ MAX_PATCHES = 2048
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Rows `[n, hidden]` of a tower for the next places that hold `token_id`."""
+    """Rows `[n, hidden]` of a tower for the next places that hold `token_id`. `deep`: as many for each of the first
+    layers, which are added behind it there."""
 
     token_id: int
     rows: torch.Tensor
+    deep: tuple[torch.Tensor, ...] = ()
 
 
 class Thinker:
@@ -36,17 +38,13 @@ class Thinker:
     def __init__(self, model: ThinkerModel, make_runner: Callable[..., DecodeRunner] = DecodeRunner) -> None:
         self.model = model
         self._embed = model.get_input_embeddings()
+        self.input_width = self._embed.embedding_dim
         self.decoder = Decoder(model.model)
         self.runner = make_runner(self.decoder, model.lm_head)
         for tower in (model.audio_tower, model.visual):
             take_products(tower)
         config = model.config
         self._media_ids = (config.audio_token_id, config.image_token_id, config.video_token_id)
-
-    @property
-    def width(self) -> int:
-        """Of a token's states."""
-        return self._embed.embedding_dim
 
     @property
     def device(self) -> torch.device:
@@ -70,7 +68,7 @@ class Thinker:
         """What a segment's features are to the model, kind by kind, in their order; each is a unit of work."""
         config = self.model.config
         sounds = [feature for feature in segment.features if isinstance(feature, MelBlock)]
-        for mels in _sound_groups(sounds, 2 * self.model.audio_tower.n_window):
+        for mels in self._sound_groups(sounds):
             yield Encoded(config.audio_token_id, self._heard(mels))
         for token_id, is_video in ((config.image_token_id, False), (config.video_token_id, True)):
             views = [
@@ -79,54 +77,55 @@ class Thinker:
                 if isinstance(feature, VisionBlock) and feature.is_video == is_video
             ]
             for group in _vision_groups(views):
-                yield Encoded(token_id, self._seen(group))
+                rows, deep = self._seen(group)
+                assert rows.shape[0] == sum(view.num_tokens for view in group), rows.shape
+                yield Encoded(token_id, rows, deep)
+
+    def _sound_groups(self, sounds: Sequence[MelBlock]) -> Iterator[list[torch.Tensor]]:
+        # The end of a clip is left out where it is too short for a token, which are two frames.
+        return sound_groups(sounds, 2 * self.model.audio_tower.n_window, least_frames=3)
 
     def _heard(self, mels: list[torch.Tensor]) -> torch.Tensor:
         tower = self.model.audio_tower
         lengths = torch.tensor([mel.shape[1] for mel in mels], device=self.device)
         return tower(torch.cat(mels, dim=1).to(self.device, tower.dtype), feature_lens=lengths).last_hidden_state
 
-    def _seen(self, views: list[VisionBlock]) -> torch.Tensor:
+    def _seen(self, views: list[VisionBlock]) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Rows, and those for each of the first layers."""
         tower = self.model.visual
         patches = torch.cat([view.patches for view in views]).to(self.device, tower.dtype)
         grids = torch.tensor([view.grid_thw for view in views], device=self.device)
-        rows = tower(patches, grid_thw=grids).pooler_output
-        assert rows.shape[0] == sum(view.num_tokens for view in views), rows.shape
-        return rows
+        seen = tower(patches, grid_thw=grids)
+        return seen.pooler_output, tuple(getattr(seen, "deepstack_features", None) or ())
 
     def prefill(self, state: EngineState, segment: Segment, encoded: Sequence[Encoded] = ()) -> Iterator[torch.Tensor]:
         """Append a segment to the cache, with what `encode` gave of it. Piece by piece: each is a unit of work, and
         `state` holds what was appended so far. Yields the last hidden state `[1, 1, hidden]` of each."""
-        media = {token_id: [item.rows for item in encoded if item.token_id == token_id] for token_id in self._media_ids}
-        rows = {token_id: torch.cat(found) for token_id, found in media.items() if found}
+        rows = {token_id: _joined(encoded, token_id) for token_id in self._media_ids}
         for token_id, found in rows.items():
             num_places = int((segment.token_ids == token_id).sum())
-            assert found.shape[0] == num_places, (token_id, found.shape, num_places)
-        num_placed = dict.fromkeys(rows, 0)
+            assert len(found) == num_places, (token_id, len(found), num_places)
         num_pieces = self.decoder.num_passes(segment.num_tokens)
         pieces = zip(segment.token_ids.tensor_split(num_pieces), segment.positions.tensor_split(num_pieces, dim=1))
         for ids, positions in pieces:
             embeds = self._embed(ids.to(self.device))
-            spoken = embeds.clone() if rows else embeds
+            media = []
             for token_id, found in rows.items():
                 places = (ids == token_id).nonzero()[:, 0].to(self.device)
-                start = num_placed[token_id]
-                num_placed[token_id] += len(places)
-                embeds[places] = found[start : num_placed[token_id]].to(embeds.dtype)
-                # The Talker hears no raw media: generate() zeroes their embeddings and keeps the hidden part.
-                spoken[places] = 0
-            yield self._forward(state, ids.tolist(), positions, embeds, spoken)
+                if len(places):
+                    media.append(found.taken(len(places), places))
+                    embeds[places] = media[-1].rows.to(embeds.dtype)
+            yield self._forward(state, ids.tolist(), positions, embeds, media)
 
     def step(self, state: EngineState, token_id: int, sampler: TokenSampler) -> "ThinkerStep":
         """Append one generated token at the highest position and sample the next."""
-        return ThinkerStep(self.runner, state, token_id, self._embed(self._ids(token_id)), sampler)
+        return ThinkerStep(self, state, token_id, self._embed(self._ids(token_id)), sampler)
 
     def append_reply(self, state: EngineState, token_ids: tuple[int, ...]) -> None:
         """Append a given reply in one pass, as if it had been decoded step by step."""
         ids = torch.tensor(token_ids, device=self.device)
         positions = torch.arange(state.top_position, state.top_position + len(token_ids)).expand(3, -1)
-        embeds = self._embed(ids)
-        self._forward(state, token_ids, positions, embeds, embeds)
+        self._forward(state, token_ids, positions, self._embed(ids), ())
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden state `[1, 1, hidden]` -> `[1, vocabulary]`."""
@@ -138,33 +137,81 @@ class Thinker:
         ids: Sequence[int],
         positions: torch.Tensor,
         embeds: torch.Tensor,
-        spoken: torch.Tensor,
+        media: Sequence["Placed"],
     ) -> torch.Tensor:
-        hidden = self.decoder.forward(state.thinker_cache, embeds, positions)
-        # What the Talker reads: the layer-0 input plus the last hidden state behind the final norm.
-        state.append(ids, positions, spoken + hidden)
+        hidden, spoken = self._pass(state.thinker_cache, embeds, positions, media)
+        state.append(ids, positions, spoken)
         return hidden[None, -1:]
+
+    def _pass(
+        self, cache: KVCache, embeds: torch.Tensor, positions: torch.Tensor, media: Sequence["Placed"]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Last hidden states, and what the Talker reads; each `[n, hidden]`."""
+        hidden = self.decoder.forward(cache, embeds, positions)
+        if media:
+            # The Talker hears no raw media: generate() zeroes their embeddings and keeps the hidden part.
+            embeds = embeds.clone()
+            for placed in media:
+                embeds[placed.places] = 0
+        return hidden, self.spoken(embeds, hidden)
+
+    def spoken(self, embeds: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """What the Talker reads of text: the layer-0 input plus the last hidden state behind the final norm."""
+        return embeds + hidden
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Rows of a tower with the places of a pass that they stand at, `[n]`."""
+
+    places: torch.Tensor
+    rows: torch.Tensor
+    deep: tuple[torch.Tensor, ...]
+
+
+class _Rows:
+    """All that a tower gave for one kind of token, taken bit by bit."""
+
+    def __init__(self, rows: torch.Tensor | None, deep: tuple[torch.Tensor, ...]) -> None:
+        self._rows, self._deep, self._start = rows, deep, 0
+
+    def __len__(self) -> int:
+        return 0 if self._rows is None else self._rows.shape[0]
+
+    def taken(self, num_rows: int, places: torch.Tensor) -> Placed:
+        now = slice(self._start, self._start + num_rows)
+        self._start = now.stop
+        return Placed(places, self._rows[now], tuple(rows[now] for rows in self._deep))
+
+
+def _joined(encoded: Sequence[Encoded], token_id: int) -> _Rows:
+    items = [item for item in encoded if item.token_id == token_id]
+    if not items:
+        return _Rows(None, ())
+    deep = zip(*(item.deep for item in items))
+    return _Rows(torch.cat([item.rows for item in items]), tuple(torch.cat(rows) for rows in deep))
 
 
 class ThinkerStep(DecodeStep):
     """The token is the session's when it is run, and what is sampled is pending."""
 
     def __init__(
-        self, runner: DecodeRunner, state: EngineState, token_id: int, embeds: torch.Tensor, sampler: TokenSampler
+        self, thinker: Thinker, state: EngineState, token_id: int, embeds: torch.Tensor, sampler: TokenSampler
     ) -> None:
-        super().__init__(runner, state.thinker_cache, embeds, torch.full((3, 1), state.top_position), sampler)
-        self._state, self._token_id = state, token_id
+        place = torch.full((3, 1), state.top_position)
+        super().__init__(thinker.runner, state.thinker_cache, embeds, place, sampler)
+        self._thinker, self._state, self._token_id = thinker, state, token_id
 
     def found(self, hidden: torch.Tensor, next_id: int) -> None:
         super().found(hidden, next_id)
-        self._state.append([self._token_id], self.positions, self.embeds + hidden)
+        self._state.append([self._token_id], self.positions, self._thinker.spoken(self.embeds, hidden))
         self._state.pending_ids = (next_id,)
 
 
-def _sound_groups(sounds: Sequence[MelBlock], block_frames: int) -> Iterator[list[torch.Tensor]]:
-    """Mel frames of at most `MAX_SOUND_BLOCKS` blocks. The end of a clip is left out where it is too short for a token,
-    which are two frames."""
-    blocks = [block for sound in sounds for block in sound.mel.split(block_frames, dim=1) if block.shape[1] > 2]
+def sound_groups(sounds: Sequence[MelBlock], block_frames: int, least_frames: int) -> Iterator[list[torch.Tensor]]:
+    """Mel frames of at most `MAX_SOUND_BLOCKS` blocks, each of `least_frames` at the least."""
+    blocks = [block for sound in sounds for block in sound.mel.split(block_frames, dim=1)]
+    blocks = [block for block in blocks if block.shape[1] >= least_frames]
     for start in range(0, len(blocks), MAX_SOUND_BLOCKS):
         yield blocks[start : start + MAX_SOUND_BLOCKS]
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    PreTrainedModel,
     PreTrainedTokenizerFast,
+    ProcessorMixin,
     Qwen2_5OmniConfig,
     Qwen2_5OmniForConditionalGeneration,
     Qwen2_5OmniProcessor,
@@ -51,24 +53,38 @@ def write_tiny_checkpoint(folder: Path, seed: int = 0, gain: float = 1.3, end_ga
     next to other tokens; 0 never ends a reply before it must, `BRIEF` ends most after some dozens of tokens. `folder`
     appears whole or not at all; raises FileExistsError when it exists and holds something.
     """
-    folder = Path(folder)
+    with written_whole(Path(folder)) as partial:
+        processor = build_processor()
+        model = build_model(processor.tokenizer, seed, gain, end_gain)
+        save(model, processor, DEFAULTS, partial)
+        torch.save(model.speaker_map, partial / "spk_dict.pt")
+
+
+@contextmanager
+def written_whole(folder: Path) -> Iterator[Path]:
+    """Gives a folder to write to, which becomes `folder` at the end and vanishes when it is not reached.
+
+    Raises FileExistsError when `folder` exists and holds something.
+    """
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        processor = build_processor()
-        model = build_model(processor.tokenizer, seed, gain, end_gain)
-        for name, value in DEFAULTS.items():
-            setattr(model.generation_config, name, value)
-        with counted_bars(lambda share: None):
-            model.save_pretrained(partial)
-        processor.save_pretrained(partial)
-        torch.save(model.speaker_map, partial / "spk_dict.pt")
+        yield partial
         partial.chmod(0o755)
         os.rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def save(model: PreTrainedModel, processor: ProcessorMixin, defaults: dict[str, int], folder: Path) -> None:
+    """Writes both; `defaults` are the checkpoint's own settings of a turn."""
+    for name, value in defaults.items():
+        setattr(model.generation_config, name, value)
+    with counted_bars(lambda share: None):
+        model.save_pretrained(folder)
+    processor.save_pretrained(folder)
 
 
 def build_processor(

@@ -14,6 +14,7 @@ from app.engine.flow import LEAST_GUIDANCE, Flow, Solving, Voice
 from app.engine.ramp import Blocks, Paces, Ramp
 from app.engine.spec import TOKEN2WAV_SAMPLE_RATE
 from app.engine.stepping import Step, run_together
+from app.types.turn import TurnSettings
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ DEFAULT_WINDOWS = Windows()
 
 
 class Token2Wav:
-    """The vocoder's weights, always float32, and how fast they are here; `stream` opens one utterance.
+    """The vocoder's weights, always float32, and how fast they are here; `speech` opens one utterance.
 
     `records`, `batches`: see `Flow`. On CUDA all of it runs aside, and nobody waits for it.
     """
@@ -57,6 +58,21 @@ class Token2Wav:
     @property
     def device(self) -> torch.device:
         return self.dit.proj_out.weight.device
+
+    def speech(
+        self,
+        voice: Voice,
+        seed: int,
+        settings: TurnSettings,
+        sample_rate: int,
+        clock: Callable[[], float] = time.monotonic,
+        windows: Windows = DEFAULT_WINDOWS,
+    ) -> "SpeechStream":
+        """An utterance of a turn with such settings, of which `seed` is drawn already; it keeps pace with `clock`."""
+        # Who names a seed wants the same sound again, and other windows change it, if ever so little.
+        is_fixed = settings.seed is not None
+        ramp = self.ramp(windows, settings.ode_points, settings.guidance, sample_rate, clock, is_fixed)
+        return self.stream(voice, seed, settings.ode_points, settings.guidance, windows, ramp)
 
     def stream(
         self,
@@ -118,7 +134,7 @@ class Token2Wav:
             mels.add(until - max(0, done - context) + context)
         return sorted(dit), sorted(mels)
 
-    def recordings(self, windows: Windows, voice: Voice, guidance: float) -> list[Callable[[], None]]:
+    def recordings(self, voice: Voice, guidance: float, windows: Windows = DEFAULT_WINDOWS) -> list[Callable[[], None]]:
         """What to do so that all such windows are recorded before one is asked for, if they can be."""
 
         def solve(num_frames: int) -> None:
@@ -194,11 +210,11 @@ class SpeechStream:
         if self._flight is not None:
             self._flight.packet.pause()
 
-    def push(self, code: int) -> Iterator[Step | torch.Tensor | None]:
-        """Yields what is to be done, None where there is only to be waited, and each new packet of samples
-        `[num_samples]`; often nothing at all."""
+    def push(self, frame: Sequence[int]) -> Iterator[Step | torch.Tensor | None]:
+        """`frame`: one code. Yields what is to be done, None where there is only to be waited, and each new packet of
+        samples `[num_samples]`; often nothing at all."""
         yield from self._arrived()
-        self._codes.append(code)
+        self._codes += frame
         self._ramp.code()
         known, ahead = self._mel.shape[1], self._windows.look_ahead
         num_ready = (len(self._codes) * self._repeats - known) // self._block - ahead

@@ -1,6 +1,8 @@
-"""A small byte-level BPE tokenizer with the published special tokens and split rule; knows no model."""
+"""Small byte-level BPE tokenizers with the published special tokens and split rule; knows no model."""
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from collections.abc import Mapping, Sequence, Set
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 # How Qwen2's tokenizer cuts text before merging (transformers, convert_slow_tokenizer.py, Qwen2Converter).
@@ -43,25 +45,89 @@ NAMED_TOKENS = {
     "audio_eos_token": "<|audio_eos|>",
 }
 
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if loop.first and message['role'] != 'system' %}"
-    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-    "{% endif %}"
-    "<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n"
-    "{% else %}{% for content in message['content'] %}"
-    "{% if content['type'] == 'image' or 'image' in content or 'image_url' in content %}"
-    "<|vision_bos|><|IMAGE|><|vision_eos|>"
-    "{% elif content['type'] == 'audio' or 'audio' in content or 'audio_url' in content %}"
-    "<|audio_bos|><|AUDIO|><|audio_eos|>"
-    "{% elif content['type'] == 'video' or 'video' in content %}"
-    "<|vision_bos|><|VIDEO|><|vision_eos|>"
-    "{% elif 'text' in content %}{{ content['text'] }}{% endif %}"
-    "{% endfor %}<|im_end|>\n{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+# Qwen3-Omni's, in the published order from id 151643 on and with nothing between them.
+QWEN3_SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<tool_call>",
+    "</tool_call>",
+    "<|fim_prefix|>",
+    "<|fim_middle|>",
+    "<|fim_suffix|>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+    "<tool_response>",
+    "</tool_response>",
+    "<think>",
+    "</think>",
+    "<|audio_start|>",
+    "<|audio_end|>",
+    "<tts_pad>",
+    "<tts_text_bos>",
+    "<tts_text_eod>",
+    "<tts_text_bos_single>",
+    "<|audio_pad|>",
 )
+
+# From `<tool_call>` to `</think>`: one id each, but published as not special. They stay in decoded text, and typed ones
+# are found however it is asked.
+QWEN3_PLAIN_TOKENS = frozenset(QWEN3_SPECIAL_TOKENS[14:26])
+
+QWEN3_NAMED_TOKENS = {
+    "image_token": "<|image_pad|>",
+    "audio_token": "<|audio_pad|>",
+    "video_token": "<|video_pad|>",
+    "vision_bos_token": "<|vision_start|>",
+    "vision_eos_token": "<|vision_end|>",
+    "audio_bos_token": "<|audio_start|>",
+    "audio_eos_token": "<|audio_end|>",
+}
+
+
+def build_chat_template(named: Mapping[str, str], system: str | None) -> str:
+    """`named`: as `NAMED_TOKENS`. `system`: the message that a conversation without one begins with."""
+    unasked = (
+        ""
+        if system is None
+        else "{% if loop.first and message['role'] != 'system' %}"
+        f"<|im_start|>system\n{system}<|im_end|>\n"
+        "{% endif %}"
+    )
+    vision = f"{named['vision_bos_token']}%s{named['vision_eos_token']}"
+    return (
+        "{% for message in messages %}"
+        f"{unasked}"
+        "<|im_start|>{{ message['role'] }}\n"
+        "{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n"
+        "{% else %}{% for content in message['content'] %}"
+        "{% if content['type'] == 'image' or 'image' in content or 'image_url' in content %}"
+        f"{vision % named['image_token']}"
+        "{% elif content['type'] == 'audio' or 'audio' in content or 'audio_url' in content %}"
+        f"{named['audio_bos_token']}{named['audio_token']}{named['audio_eos_token']}"
+        "{% elif content['type'] == 'video' or 'video' in content %}"
+        f"{vision % named['video_token']}"
+        "{% elif 'text' in content %}{{ content['text'] }}{% endif %}"
+        "{% endfor %}<|im_end|>\n{% endif %}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+
+
+CHAT_TEMPLATE = build_chat_template(NAMED_TOKENS, "You are a helpful assistant.")
+QWEN3_CHAT_TEMPLATE = build_chat_template(QWEN3_NAMED_TOKENS, None)
 
 # Text of our own. The merges learnt from it are what a random model babbles with.
 CORPUS = (
@@ -81,12 +147,23 @@ CORPUS = (
     "свет мягкий, и никто не спешит. Сколько идти до станции? Минут двадцать, если не заходить за кофе по дороге.",
 )
 
+# The Talker of Qwen3-Omni tells the speakers of a prompt apart by one token each.
+QWEN3_CORPUS = (*CORPUS, "system\nuser\nassistant")
+
 # Room for all merges that the corpus yields; a model's vocabulary is made to fit the tokenizer, not the reverse.
 MAX_BASE_TOKENS = 1400
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The same tokenizer on every call: byte-level BPE, special tokens last, left padding."""
+def build_tokenizer(
+    special_tokens: Sequence[str] = SPECIAL_TOKENS,
+    named_tokens: Mapping[str, str] = NAMED_TOKENS,
+    plain_tokens: Set[str] = frozenset(),
+    corpus: Sequence[str] = CORPUS,
+) -> PreTrainedTokenizerFast:
+    """The same tokenizer on every call: byte-level BPE, special tokens last, left padding; by default Qwen2.5-Omni's.
+
+    `plain_tokens`: those of `special_tokens` which the tokenizer itself does not call special.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -102,14 +179,21 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer.train_from_iterator(corpus, trainer)
+    tokenizer.add_tokens(
+        [AddedToken(token, special=token not in plain_tokens, normalized=False) for token in special_tokens]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        extra_special_tokens=NAMED_TOKENS,
+        extra_special_tokens=dict(named_tokens),
         padding_side="left",
         model_max_length=32768,
         clean_up_tokenization_spaces=False,
     )
+
+
+def build_qwen3_tokenizer() -> PreTrainedTokenizerFast:
+    """As `build_tokenizer`, for Qwen3-Omni."""
+    return build_tokenizer(QWEN3_SPECIAL_TOKENS, QWEN3_NAMED_TOKENS, QWEN3_PLAIN_TOKENS, QWEN3_CORPUS)

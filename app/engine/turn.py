@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from app.engine.code2wav import Code2Wav, WaveStream
 from app.engine.detokenizer import Detokenizer
 from app.engine.feed import Feed
 from app.engine.flow import Voice
@@ -15,8 +16,9 @@ from app.engine.sampling import TokenSampler
 from app.engine.state import EngineState, Mark
 from app.engine.stepping import Step, alone
 from app.engine.talker import Talker
+from app.engine.talker_qwen3 import Speaker
 from app.engine.thinker import Thinker
-from app.engine.token2wav import SpeechStream, Token2Wav, Windows
+from app.engine.token2wav import SpeechStream, Token2Wav
 from app.types.events import (
     AudioChunk,
     CodecDelta,
@@ -31,25 +33,26 @@ from app.types.events import (
 from app.types.prompt import Prompt
 from app.types.turn import TurnSettings
 
-# Speech needs 12 to 17 codes per English text token and up to 25 for digits and Chinese; a Talker that is still
-# going after this many has lost its end token.
-CODES_PER_TEXT_TOKEN = 40
-SPARE_CODES = 100
+# An English text token takes 0.24 to 0.34 s of speech, digits and Chinese up to 0.5 s; a Talker that is still going
+# after so long has lost its end token.
+S_PER_TEXT_TOKEN = 0.8
+SPARE_S = 2.0
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Stages:
-    """The loaded parts of one checkpoint. `talker` and `token2wav` are None when it runs text only."""
+    """The loaded parts of one checkpoint. `talker` and `token2wav` are None when it runs text only. `codec_frame_s`:
+    speech of a codec frame."""
 
     thinker: Thinker
     talker: Talker | None
-    token2wav: Token2Wav | None
-    voices: dict[str, Voice]
-    windows: Windows
+    token2wav: Token2Wav | Code2Wav | None
+    voices: dict[str, Voice] | dict[str, Speaker]
     ends_of_text: frozenset[int]
     output_sample_rate: int
+    codec_frame_s: float
 
 
 class Turn:
@@ -211,21 +214,12 @@ class Turn:
         return bool(self._tally.text_end)
 
     def _spoken(
-        self, reply: Iterator[Event | Step | torch.Tensor], voice: Voice, prompt_end: Mark
+        self, reply: Iterator[Event | Step | torch.Tensor], voice: Voice | Speaker, prompt_end: Mark
     ) -> Iterator[Event | Step | None]:
-        """Speak a reply while it is written: one code per token state, then alone until the Talker ends."""
-        sampling, settings, token2wav = self._settings.talker, self._settings, self._stages.token2wav
-        utterance = self._stages.talker.speak(self._state, voice.bos_token_id, sampling, self._seed)
-        ramp = token2wav.ramp(
-            self._stages.windows,
-            settings.ode_points,
-            settings.guidance,
-            self._stages.output_sample_rate,
-            self._clock.now,
-            # Who names a seed wants the same sound again, and other windows change it, if ever so little.
-            is_fixed=settings.seed is not None,
-        )
-        speech = token2wav.stream(voice, self._seed, settings.ode_points, settings.guidance, self._stages.windows, ramp)
+        """Speak a reply while it is written: one frame per token state, then alone until the Talker ends."""
+        stages, settings = self._stages, self._settings
+        utterance = stages.talker.speak(self._state, voice, settings.talker, self._seed)
+        speech = stages.token2wav.speech(voice, self._seed, settings, stages.output_sample_rate, self._clock.now)
         for item in reply:
             if not isinstance(item, torch.Tensor):
                 yield item
@@ -233,15 +227,15 @@ class Turn:
                 if self._tally.num_codec_frames == 0:
                     yield from self._in_units("talker", utterance.read(prompt_end))
                     with self._clock.stage("talker"):
-                        code = utterance.start(prompt_end, item)
+                        frame = utterance.start(prompt_end, item)
                 else:
                     step = utterance.step(item)
                     yield from step.done(self._clock, "talker")
-                    code = step.next_id
-                yield from self._codec(code, speech)
+                    frame = step.frame
+                yield from self._codec(frame, speech)
         if self._tally.num_codec_frames == 0:
             return  # nothing to say: the reply was empty, or one token that was never run
-        bound = SPARE_CODES + CODES_PER_TEXT_TOKEN * self._tally.num_text_tokens
+        bound = round((SPARE_S + S_PER_TEXT_TOKEN * self._tally.num_text_tokens) / stages.codec_frame_s)
         is_first = True
         while not self._tally.speech_end:
             if self._tally.num_codec_frames >= bound:
@@ -250,15 +244,15 @@ class Turn:
             step = utterance.step_after_text(is_first)
             yield from step.done(self._clock, "talker")
             is_first = False
-            yield from self._codec(step.next_id, speech)
+            yield from self._codec(step.frame, speech)
         yield from self._sound(speech, speech.finish())
 
-    def _codec(self, code: int, speech: SpeechStream) -> Iterator[Event | Step | None]:
+    def _codec(self, frame: tuple[int, ...], speech: SpeechStream | WaveStream) -> Iterator[Event | Step | None]:
         self._tally.num_codec_frames += 1
         if self._tally.first_codec_s is None:
             self._tally.first_codec_s = self._clock.now()
-        yield CodecDelta(*self._stamp(), codec_ids=(code,))
-        if code in self._stages.talker.end_ids:
+        yield CodecDelta(*self._stamp(), codec_ids=frame)
+        if frame[0] in self._stages.talker.end_ids:
             self._tally.speech_end = "eos"
             yield from self._sound(speech, speech.finish())  # the text may go on for long
             return
@@ -266,10 +260,10 @@ class Turn:
             self._tally.speech_end = "length"
         if self._tally.text_end:
             speech.text_ended()
-        yield from self._sound(speech, speech.push(code))
+        yield from self._sound(speech, speech.push(frame))
 
     def _sound(
-        self, speech: SpeechStream, units: Iterator[Step | torch.Tensor | None]
+        self, speech: SpeechStream | WaveStream, units: Iterator[Step | torch.Tensor | None]
     ) -> Iterator[Event | Step | None]:
         rate = self._stages.output_sample_rate
         while True:

@@ -53,6 +53,8 @@ class Listening:
         self._put(opening)
         self._samples: list[np.ndarray] = []
         self._begun: RunningTurn | None = None
+        # What is being answered: all that was said, or so far.
+        self._ended = live
         self._is_over = False
 
     @property
@@ -62,9 +64,9 @@ class Listening:
     @property
     def is_full(self) -> bool:
         """There is room in the model's memory for no more than an answer: the message should end here."""
-        per_s = self._engine.spec.position_ids_per_s
-        needed = NUM_CLOSING + MIN_REPLY_TOKENS + per_s * (self._engine.spec.s_per_chunk + 1)
-        return self._num_before + self._live.num_given + needed > self._engine.spec.context_length
+        spec = self._engine.spec
+        needed = NUM_CLOSING + MIN_REPLY_TOKENS + spec.position_ids_per_s * (spec.mel.block_s + 1)
+        return self._num_before + self._live.num_given + needed > spec.context_length
 
     @property
     def is_answering(self) -> bool:
@@ -110,7 +112,7 @@ class Listening:
             self._begun = self._submit(self._live)
         clip = None
         if self._fps is not None:
-            clip = partial(write_clip, frames=self._live.shown(), fps=self._fps)
+            clip = partial(write_clip, frames=self._ended.shown(), fps=self._fps)
         return self._spoken.settle(self._begun, self.samples(), self._engine.spec.mel.sample_rate, clip)
 
     def cancel(self) -> None:
@@ -133,6 +135,7 @@ class Listening:
     def _submit(self, live: LivePrompt) -> RunningTurn:
         turn = self._turn.again()
         append, prompt = live.finish()
+        self._ended = live
         self._put(append)
         num_room = self._engine.spec.context_length - turn.state.num_tokens - prompt.num_tokens
         thinker = turn.settings.thinker

@@ -1,7 +1,7 @@
 """The page in English."""
 
 EN = {
-    "title": "Talk with Qwen2.5-Omni",
+    "title": "Talk with Qwen-Omni",
     # banner and loading
     "banner_random": "This tiny model has random weights and babbles;"
     " pass <code>--checkpoint Qwen/Qwen2.5-Omni-7B</code> to talk to the real one.",

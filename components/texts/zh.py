@@ -1,7 +1,7 @@
 """The page in Chinese."""
 
 ZH = {
-    "title": "与 Qwen2.5-Omni 对话",
+    "title": "与 Qwen-Omni 对话",
     "banner_random": "这个微型模型的权重是随机的，只会胡言乱语；"
     "使用 <code>--checkpoint Qwen/Qwen2.5-Omni-7B</code> 与真正的模型对话。",
     "banner_micro": "这是微型模型：只了解一个很小的世界，只懂英语。已发布的模型："

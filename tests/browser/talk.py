@@ -23,6 +23,8 @@ from tests.browser.server import Server
 
 # Short replies: 24 text tokens, 2 s of speech; a test that needs more says so on the page.
 LIMITS = {"thinker_max_new_tokens": 24, "talker_max_new_tokens": 96}
+# Tokens of a reply that will be stopped, however busy the machine is.
+ENDLESS = 4_000
 TIMEOUT_MS = 60_000
 FOLLOW_JS = """() => {
     window.followed = [];
@@ -202,6 +204,8 @@ def send_text(page: Page, text: str) -> None:
 def attach(page: Page, *paths: Path, num_attached: int | None = None) -> None:
     """Uploads files and waits until the page has looked at them. `num_attached`: with what was attached before."""
     page.locator("#tab-upload-button").click()
+    # A page that is still being built may build it once more, without what it was given.
+    page.locator("#upload").evaluate(QUIET_JS)
     page.locator("#upload input[type=file]").set_input_files(list(paths))
     expect(page.locator(".tray li")).to_have_count(num_attached or len(paths), timeout=TIMEOUT_MS)
 

@@ -172,6 +172,7 @@ def test_refused_input_keeps_what_was_typed_and_attached(page: Page, tmp_path: P
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"corrupt")
     page.locator("#tab-upload-button").click()
+    page.locator("#upload").evaluate(QUIET_JS)
     page.locator("#upload input[type=file]").set_input_files(bad)
     expect(page.locator(".tray li")).to_have_count(1)
     send(page, "What is this?")

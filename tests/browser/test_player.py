@@ -110,12 +110,12 @@ def test_no_packet_is_lost_while_the_page_is_busy_and_draws_no_frames(player_pag
 def test_a_held_first_packet_sounds_later_by_the_hold_and_nothing_is_lost(player_page: Page) -> None:
     """Two replies alike but for the hold: the second one's later packets come where the first one's came too late."""
     delays, ends = [], []
-    for generation, hold_s in enumerate((0.0, 0.7), 1):
+    for generation, hold_s in enumerate((0.0, 1.4), 1):
         speak(player_page, generation=generation, sizes=[4_800] * 4, pauses={"1": 0.6, "3": 0.2}, hold_s=hold_s)
         end = wait_for_end(player_page, generation)
         delays.append((end["firstSoundAt"] - end["firstPacketAt"]) / 1000)
         ends.append(end)
-    assert 0.62 < delays[1] - delays[0] < 0.85, delays
+    assert 1.3 < delays[1] - delays[0] < 1.6, delays
     assert [end["renderedSamples"] for end in ends] == [19_200] * 2
     assert (ends[0]["underruns"], ends[1]["underruns"], ends[1]["lostSamples"]) == (1, 0, 0), ends
 
@@ -129,7 +129,7 @@ def test_a_late_chunk_counts_one_underrun_and_plays_on_without_a_step(player_pag
 
 
 def test_the_local_stop_leaves_only_the_fade_and_drops_what_still_comes(player_page: Page) -> None:
-    speak(player_page, generation=1, sizes=[4_800] * 20, pause=0.1)
+    speak(player_page, generation=1, sizes=[4_800] * 60, pause=0.1)
     player_page.wait_for_function("omniPlayer.stats.renderedSamples > 9600")
     player_page.evaluate("omniPlayer.stop()")
     end = wait_for_end(player_page, 1)

@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.chromium import Console
 from tests.browser.talk import (
+    ENDLESS,
     TIMEOUT_MS,
     TalkServer,
     assert_spoken,
@@ -142,7 +143,7 @@ def test_two_submits_at_once_make_one_turn(talk_page: Page) -> None:
 
 def test_a_submit_during_a_reply_is_refused_and_the_reply_goes_on(talk_page: Page) -> None:
     page = talk_page
-    set_limits(page, text_tokens=1_000, codec_tokens=1_000)
+    set_limits(page, text_tokens=ENDLESS, codec_tokens=ENDLESS)
     send_text(page, "Hello")
     wait_sound(page)
     before = reply_texts(page)[0]

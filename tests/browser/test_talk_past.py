@@ -55,7 +55,14 @@ def test_a_new_tab_opens_what_was_said_in_one_that_is_closed(
     items.first.locator(".past-open").click()
     expect(page.locator("#notice [role=alert]")).to_contain_text("open in another tab")
     first.close()
-    items.first.locator(".past-open").click()
+
+    def opened() -> bool:
+        """The server may not have heard yet that the first one went."""
+        items.first.locator(".past-open").click()
+        page.locator("#chat").evaluate(QUIET_JS)
+        return sent(page).count() > 0
+
+    wait_until(opened, "the conversation is open")
     expect(sent(page).locator(".sent-text")).to_have_text(["About lighthouses", "And their keepers?"])
     send_text(page, "Go on")
     wait_reply(page, 3)

@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.sound import recording, sounding, without_pauses
 from tests.browser.talk import (
+    ENDLESS,
     TalkServer,
     finished,
     reply_texts,
@@ -29,7 +30,11 @@ MUZZLE_JS = """() => {
     const run = output.run.bind(output);
     output.run = (rate) => { run(rate); output.context.suspend(); };
 }"""
-THAW_JS = "() => { delete omniPlayer.output.run; omniPlayer.output.context.resume(); }"
+THAW_JS = """async () => {
+    delete omniPlayer.output.run;
+    const { context } = omniPlayer.output;
+    while (context.state !== 'running') await context.resume();
+}"""
 
 
 @pytest.fixture
@@ -76,7 +81,7 @@ def test_a_reply_that_is_still_being_made_is_cut_to_the_sample_and_the_next_turn
     talk_page: Page, talk_server: TalkServer
 ) -> None:
     page = talk_page
-    set_limits(page, text_tokens=1_000, codec_tokens=1_000)
+    set_limits(page, text_tokens=ENDLESS, codec_tokens=ENDLESS)
     send_text(page, "Hello")
     wait_sound(page)
     written = len(reply_texts(page)[0])
@@ -148,7 +153,7 @@ def test_a_reply_that_is_not_spoken_keeps_what_was_written(talk_page: Page) -> N
 )
 def test_a_browser_that_tells_nonsense_stops_the_reply_and_cuts_nothing(talk_page: Page, told: str) -> None:
     page = talk_page
-    set_limits(page, text_tokens=1_000, codec_tokens=1_000)
+    set_limits(page, text_tokens=ENDLESS, codec_tokens=ENDLESS)
     page.evaluate(f"omniPlayer.halt = () => {{ const {{ stats }} = omniPlayer; omniPlayer.stop(); return {told}; }}")
     send_text(page, "Hello")
     wait_sound(page)
