@@ -111,12 +111,13 @@ def test_a_held_first_packet_sounds_later_by_the_hold_and_nothing_is_lost(player
     """Two replies alike but for the hold: the second one's later packets come where the first one's came too late."""
     delays, ends = [], []
     for generation, hold_s in enumerate((0.0, 1.4), 1):
-        speak(player_page, generation=generation, sizes=[4_800] * 4, pauses={"1": 0.6, "3": 0.2}, hold_s=hold_s)
+        sizes, pauses = [4_800, 9_600, 9_600, 4_800], {"1": 1.0, "3": 0.5}
+        speak(player_page, generation=generation, sizes=sizes, pauses=pauses, hold_s=hold_s)
         end = wait_for_end(player_page, generation)
         delays.append((end["firstSoundAt"] - end["firstPacketAt"]) / 1000)
         ends.append(end)
     assert 1.3 < delays[1] - delays[0] < 1.6, delays
-    assert [end["renderedSamples"] for end in ends] == [19_200] * 2
+    assert [end["renderedSamples"] for end in ends] == [28_800] * 2
     assert (ends[0]["underruns"], ends[1]["underruns"], ends[1]["lostSamples"]) == (1, 0, 0), ends
 
 
