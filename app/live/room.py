@@ -40,13 +40,14 @@ class Room:
         if wake is not None:
             wake()
 
-    def take(self) -> list[str | bytes]:
-        """All that waits, oldest first."""
+    def take(self) -> str | bytes | None:
+        """The oldest that waits, if any: one by one, so that a lost connection takes none of the others along."""
         with self._lock:
-            taken = list(self._waiting)
-            self._waiting.clear()
-            self._num_bytes = 0
-        return taken
+            if not self._waiting:
+                return None
+            message = self._waiting.popleft()
+            self._num_bytes -= len(message)
+        return message
 
     def attach(self, wake: Callable[[], None]) -> None:
         """`wake` is called, from any thread, when there is something to take or another socket has come."""

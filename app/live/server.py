@@ -267,7 +267,7 @@ async def _write(
             return REPLACED
         if room.is_overfull:
             return TOO_SLOW
-        for message in room.take():
+        while room.is_held_by(wake) and (message := room.take()) is not None:
             sending = socket.send_bytes(message) if isinstance(message, bytes) else socket.send_text(message)
             try:
                 await asyncio.wait_for(sending, SEND_S)
