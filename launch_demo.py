@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Serves until interrupted. Exit code 0, or 2 with one sentence when the flags cannot work."""
+    """Serves until interrupted. Exit code 0, or 2 with one sentence when the flags or the data folder cannot work."""
     try:
         config = parse_flags(argv, prog="launch_demo.py")
     except BadConfig as error:
@@ -38,7 +38,11 @@ def main(argv: Sequence[str]) -> int:
     from app.media.decode import probe
     from components.page import build_page
 
-    service = build_service(config, upload_dirs=(upload_dir(config),))
+    try:
+        service = build_service(config, upload_dirs=(upload_dir(config),))
+    except BadConfig as error:
+        print(error.message, file=sys.stderr)
+        return 2
     live = LiveServer(service)
     demo = build_page(service, probe, live)
     try:

@@ -15,7 +15,7 @@ def banner_html(service: Service, texts: Texts) -> str:
         bar = f'<progress max="100" value="{percent}"></progress>'
         return f'<div class="banner loading" role="status"><span>{words}</span>{bar}</div>'
     if service.failure is not None:
-        return bad_banner(texts("load_failed", message=service.failure.message))
+        return bad_banner(texts("load_failed", message=texts.sentence(service.failure.message)))
     if service.info.is_random:
         words = texts("banner_random")
     elif service.info.is_micro:

@@ -34,7 +34,7 @@ class Coming:
         try:
             news = self._showing.opened(secret or None, replace(state, visitor=visitor or ""), request)
         except DemoError as error:
-            yield {page.banner: bad_banner(error.message)}
+            yield {page.banner: bad_banner(texts.sentence(error.message))}
             return
         session_id = news[page.state].session_id
         records = service.transcript(session_id)

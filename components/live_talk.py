@@ -31,7 +31,7 @@ class LiveTalk:
             self._service.transcript(state.session_id)
             settings = settings_from(voice, answer)
         except DemoError as error:
-            return refusal_value(error.message)
+            return refusal_value(self._showing.texts(request).sentence(error.message))
         self._showing.pages.hold(request.session_hash, state.session_id)
         return ticket_value(PATH, self._live.mint(state.session_id, settings, prompt))
 

@@ -35,11 +35,12 @@ class Recalling:
 
     def look_back(self, state: PageState, words: str | None, request: gr.Request) -> str:
         """The list of conversations."""
+        texts = self._showing.texts(request)
         try:
             listed = self._service.listed(request.username or "", state.visitor, words or "")
         except DemoError as error:
-            return f'<p class="past-none" role="alert">{html.escape(error.message)}</p>'
-        return past_html(listed, state.session_id, self._showing.texts(request))
+            return f'<p class="past-none" role="alert">{html.escape(texts.sentence(error.message))}</p>'
+        return past_html(listed, state.session_id, texts)
 
     def pick(self, event: gr.EventData, state: PageState, words: str | None, request: gr.Request) -> dict:
         """Opens, renames or deletes one of them."""

@@ -15,8 +15,8 @@ def is_complaint(notice: str | None) -> bool:
 
 
 def refused(page: Page, texts: Texts, code: str, message: str) -> dict:
-    """Says why, above what was typed and attached, which stays as it is."""
+    """Says why, above what was typed and attached, which stays as it is. `message`: a sentence of the program's."""
     key = f"error_{code}"
     title = html.escape(texts(key if texts.has(key) else "error_other"))
-    words = f"{COMPLAINT}<strong>{title}</strong> {html.escape(message)}</p>"
+    words = f"{COMPLAINT}<strong>{title}</strong> {html.escape(texts.sentence(message))}</p>"
     return {page.notice: words, page.forget: gr.update(visible=code in ("context_full", "out_of_memory"))}

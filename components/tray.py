@@ -61,7 +61,7 @@ def _card(path: Path, place: int, probe: Probe, use_video_sound: bool, texts: Te
     try:
         facts = probe(path)
     except DemoError as error:
-        badge = f'<span class="badge bad">{html.escape(error.message)}</span>'
+        badge = f'<span class="badge bad">{html.escape(texts.sentence(error.message))}</span>'
         return f'<li class="bad"><span class="name">{name}</span>{badge}{cross}</li>'
     picture = (
         f'<img src="{html.escape(file_url(path))}" alt="">'
@@ -85,12 +85,12 @@ def _estimate(estimate: Callable[[], Estimate | None], cards: str, texts: Texts)
     try:
         found = estimate()
     except DemoError as error:
-        words = html.escape(error.message)
+        words = html.escape(texts.sentence(error.message))
         return "" if words in cards else f'<p class="estimate bad">{words}</p>'
     if found is None:
         return ""
     if not found.fits:
-        return f'<p class="estimate bad">{html.escape(found.advice)}</p>'
+        return f'<p class="estimate bad">{html.escape(texts.sentence(found.advice))}</p>'
     cost = texts("tray_estimate", tokens=texts.count(found.num_new_tokens), memory=texts.memory(found.num_bytes))
     used = texts.count(found.num_context_tokens)
     meter = texts("context_meter", used=used, total=texts.count(found.context_length))

@@ -10,7 +10,7 @@ import gradio as gr
 from app.errors import DemoError
 from components.compare import CompareView, build_compare
 from components.conversation import file_url
-from components.texts import Texts, i18n
+from components.texts import Texts, i18n, texts_for
 
 SCRIPT = Path(__file__).resolve().parent.parent / "assets" / "js" / "voices.js"
 ICON = (
@@ -102,11 +102,11 @@ def build_showcase(preview: Callable[[str], Path]) -> Showcase:
 def _heard(elem_id: str, preview: Callable[[str], Path], more_js: str = "") -> gr.HTML:
     """Markup whose buttons with `data-voice` let one hear that voice."""
 
-    def ask(voice: str) -> dict:
+    def ask(voice: str, request: gr.Request) -> dict:
         try:
             return {"url": file_url(preview(voice))}
         except DemoError as error:
-            return {"message": error.message}
+            return {"message": texts_for(request.headers.get("accept-language", "")).sentence(error.message)}
 
     ask.__name__ = "preview"
     script = SCRIPT.read_text(encoding="utf-8")

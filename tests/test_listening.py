@@ -127,13 +127,15 @@ def test_a_message_that_was_none_leaves_nothing(service, session, settings, tmp_
         listening.answer()
 
 
+@pytest.mark.parametrize("pause_s", [1, 3])
 @pytest.mark.parametrize("is_finished", [False, True], ids=["in mid-answer", "after the whole answer"])
 def test_an_answer_begun_in_a_pause_is_forgotten_when_the_person_goes_on(
-    service, session, settings, tmp_path, is_finished
+    service, session, settings, tmp_path, is_finished, pause_s
 ):
+    """Also where the pause comes before the first whole block, so that nothing was in the model's memory yet."""
     samples = spoken(8, 6.4)
     (expected,) = uploaded(service, settings, tmp_path, samples)
-    pause = 16_000 * 3
+    pause = 16_000 * pause_s
     listening = listen(service, session, settings, samples[:pause])
     for _ in range(2):
         listening.begin_answer()
@@ -143,6 +145,17 @@ def test_an_answer_begun_in_a_pause_is_forgotten_when_the_person_goes_on(
     say(listening, samples[pause:])
     assert ids(drain(listening.answer())) == expected
     assert len(service.transcript(session)) == 1
+
+
+def test_a_message_that_was_none_leaves_nothing_of_an_answer_that_was_begun(service, session, settings):
+    drain(listen(service, session, settings, spoken(12, 2.4)).answer())
+    state = service._sessions.get(session)._core.history.context.state
+    mark, said = state.mark(), service.transcript(session)
+    listening = listen(service, session, settings, spoken(13, 1.0))
+    listening.begin_answer()
+    assert listening._begun.handle._over.wait(WAIT_S)
+    listening.cancel()
+    assert (state.mark(), service.transcript(session)) == (mark, said)
 
 
 def test_an_answer_begun_in_a_pause_is_the_answer_when_nothing_follows(service, session, settings, tmp_path):
@@ -212,3 +225,21 @@ def test_a_message_that_fills_the_memory_says_so_before_it_overflows(service, se
     assert num_seconds > 6
     assert ids(drain(listening.answer()))
     assert service._sessions.get(session).num_bytes
+
+
+@pytest.mark.parametrize("context_length", [700, 800, 900])
+def test_pictures_fill_the_memory_too_and_leave_room_for_an_answer(
+    service, session, settings, monkeypatch, context_length
+):
+    engine = service._loader.engine
+    monkeypatch.setattr(engine, "spec", replace(engine.spec, context_length=context_length))
+    rules, num_shots = engine.spec.media.vision, 0
+    side = int(rules.image_max_pixels**0.5) // rules.factor * rules.factor
+    listening = service.listen(session, settings, lambda num_tokens: None, fps=2.0)
+    while not listening.is_full:
+        listening.see(np.full((side, side, 3), num_shots % 256, np.uint8), num_shots / 2)
+        say(listening, spoken(14, 0.5))
+        num_shots += 1
+        assert num_shots < 200
+    assert len(ids(drain(listening.answer()))) == 6
+    assert service._sessions.get(session)._core.history.context.state.num_tokens <= context_length

@@ -156,3 +156,13 @@ def test_an_impossible_flag_ends_with_one_sentence():
         [sys.executable, "launch_demo.py", "--dtype", "int1"], cwd=ROOT, capture_output=True, text=True
     )
     assert run.returncode == 2 and run.stderr.strip().count("\n") == 0, run.stderr
+
+
+def test_a_data_folder_that_holds_something_else_ends_with_one_sentence_and_is_left_as_it_is(tmp_path):
+    store = tmp_path / "conversations.sqlite3"
+    store.write_text("no database")
+    run = subprocess.run(
+        [sys.executable, "launch_demo.py", "--data-dir", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 2 and run.stderr.strip().count("\n") == 0 and store.name in run.stderr, run.stderr
+    assert store.read_text() == "no database"

@@ -1,6 +1,7 @@
 """Qwen3-Omni behind the same engine: it says what `generate()` says, and every law of a session holds there too."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ from tests.test_engine_session import (  # noqa: F401
     test_trimmed_to_turn_one_it_answers_as_if_turn_two_had_not_been,
     test_two_sessions_stepped_in_turn_give_what_each_gives_alone,
 )
-from tests.test_stepping import test_stepped_together_each_says_what_it_says_alone  # noqa: F401
+from tests.test_stepping import started, test_stepped_together_each_says_what_it_says_alone  # noqa: F401
 
 SIZE = (64, 96)
 CASES = {
@@ -148,3 +149,25 @@ def test_the_talker_reads_what_users_said_and_nothing_else(tiny):
     )
     assert ids.count("<|im_start|>user") == 3 == ids.count("<|im_start|>") and SYSTEM not in ids
     assert state.talker_cache.length == talker.num_read(state.ids, state.talker_length)
+
+
+@pytest.mark.parametrize("talker", ["greedy", "sampled"])
+def test_frames_that_fail_together_are_completed_one_by_one_and_stay_what_they_were(tiny, monkeypatch, talker):
+    sampling = tiny.engine.spec.defaults.talker
+    sampling = replace(sampling.greedy() if talker == "greedy" else sampling, max_new_tokens=20)
+    settings = replace(GREEDY, talker=sampling)
+    alone = [run(tiny.engine, tiny.engine.new_state(), parts, settings) for parts in QUESTIONS[:3]]
+    predictor, failed = tiny.engine.stages.talker.predictor, []
+    complete = type(predictor).complete
+
+    def broken(states, hidden, first):
+        completed = complete(predictor, states, hidden, first)
+        if len(states) > 1 and len(failed) < 3:
+            failed.append(len(states))
+            raise torch.OutOfMemoryError("no memory")
+        return completed
+
+    monkeypatch.setattr(predictor, "complete", broken)
+    with torch.inference_mode():
+        found, _ = test_stepping.together([started(tiny, parts, settings)[0] for parts in QUESTIONS[:3]])
+    assert failed and [codes(events) for events in found] == [codes(events) for events in alone]

@@ -79,6 +79,15 @@ class LivePrompt:
         """Tokens given out so far."""
         return sum(given.segment.num_tokens for given in self._given)
 
+    @property
+    def num_per_block(self) -> int:
+        """Tokens of a block of sound with the pictures of its seconds, at the most."""
+        if not self._frames:
+            return self._block_tokens
+        vision, (height, width) = self._spec.media.vision, self._frames[-1][1].shape[:2]
+        num_groups = math.ceil(self._spec.mel.block_s * self._fps / vision.temporal_patch_size) + 1
+        return self._block_tokens + num_groups * (height // vision.factor) * (width // vision.factor)
+
     def begin(
         self, system_prompt: str | None, pending_ids: Sequence[int] = (), past: Sequence[PastTurn] = ()
     ) -> Append:

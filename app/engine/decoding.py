@@ -51,7 +51,7 @@ class DecodeRunner:
         return ()
 
     def run(self, steps: Sequence[DecodeStep]) -> None:
-        lengths = [step.cache.length for step in steps]
+        before = [(step.cache.length, step.sampler.saved()) for step in steps]
         try:
             hidden, logits = self.forward(steps)
             drawn = [step.sampler.draw(logits[row : row + 1]) for row, step in enumerate(steps)]
@@ -60,8 +60,9 @@ class DecodeRunner:
             if self._behind is not None:
                 self._behind(steps, hidden, next_ids)
         except BaseException:
-            for step, length in zip(steps, lengths):
+            for step, (length, sampled) in zip(steps, before):
                 step.cache.crop(length)
+                step.sampler.restore(sampled)
             raise
         for row, step in enumerate(steps):
             step.found(hidden[row : row + 1], next_ids[row])

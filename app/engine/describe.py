@@ -147,7 +147,10 @@ def _token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> To
 
     im_start, im_end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
     ends = model.thinker.generation_config.eos_token_id
-    ends = [im_end] if ends is None else ends if isinstance(ends, list) else [ends]
+    ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
+    if not ends or model.config.model_type == QWEN3:
+        # There `generate()` has it as a default of its own, whatever the configuration says.
+        ends = [*ends, im_end]
     return TokenIds(
         im_start=im_start,
         im_end=im_end,
@@ -158,7 +161,7 @@ def _token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> To
         video=config.video_token_id,
         vision_start=named("vision_start_token_id", "vision_bos_token"),
         vision_end=named("vision_end_token_id", "vision_eos_token"),
-        ends_of_text=tuple(ends),
+        ends_of_text=tuple(dict.fromkeys(ends)),
     )
 
 
@@ -179,9 +182,8 @@ def _defaults(generation: dict, talker: Sampling) -> TurnSettings:
     plain = TurnSettings()
 
     def sampling(prefix: str, default: Sampling) -> Sampling:
-        return replace(
-            default, **{name: generation.get(f"{prefix}_{name}", old) for name, old in vars(default).items()}
-        )
+        given = {name: generation.get(f"{prefix}_{name}") for name in vars(default)}
+        return replace(default, **{name: value for name, value in given.items() if value is not None})
 
     return TurnSettings(
         thinker=sampling("thinker", plain.thinker),

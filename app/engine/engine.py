@@ -96,7 +96,7 @@ class TurnHandle:
     def _advance(self) -> None:
         if self._turn is None:
             if self._feed is not None:
-                self._feed.is_taken = True
+                self._feed.take()
             self._turn = self._make()
             self._steps = self._turn.steps()
         if self._stop.is_set():

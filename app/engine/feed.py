@@ -62,6 +62,13 @@ class Feed:
 
     # What follows is the worker thread's.
 
+    def take(self) -> None:
+        """A turn answers it from now on. What that leaves behind may have to be taken back, even where nothing was
+        appended before."""
+        self.is_taken = True
+        if self._opening is None:
+            self._opening = self._state.mark()
+
     @property
     def opening(self) -> Mark:
         """Where the state stood before the message."""
@@ -130,7 +137,7 @@ class Feed:
         state = self._state
         if self._opening is None:
             self._opening = state.mark()
-            state.pending_ids = ()  # the message closes the last reply
+        state.pending_ids = ()  # the message closes the last reply
         encoded = []
         for piece in self._thinker.encode(segment):
             encoded.append(piece)

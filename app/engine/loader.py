@@ -32,6 +32,17 @@ from app.errors import BadCheckpoint, BadConfig
 
 T = TypeVar("T")
 
+# What the library and its file formats throw where a checkpoint is none, or lacks what it should have.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+    pickle.UnpicklingError,
+)
 # As the hub has them: a user or organisation, and a name.
 _HUB_ID = re.compile(r"[\w-]+(\.[\w-]+)*/[\w-]+(\.[\w-]+)*")
 MODELS = {QWEN2_5: Qwen2_5OmniForConditionalGeneration, QWEN3: Qwen3OmniMoeForConditionalGeneration}
@@ -160,7 +171,7 @@ def _check_qwen3(options: EngineOptions) -> None:
 def _read(checkpoint: str, reading: Callable[[], T]) -> T:
     try:
         return reading()
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+    except _UNREADABLE as error:
         name = short_name(checkpoint)
         if isinstance(error, torch.OutOfMemoryError):
             raise BadCheckpoint(

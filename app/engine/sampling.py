@@ -49,6 +49,15 @@ class TokenSampler:
             if sampling.top_p < 1.0:
                 self._processors.append(TopPLogitsWarper(sampling.top_p))
 
+    def saved(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """For `restore`, where what was drawn has to be drawn again."""
+        return self._generator.get_state() if self._do_sample else None, self._seen
+
+    def restore(self, saved: tuple[torch.Tensor | None, torch.Tensor | None]) -> None:
+        state, self._seen = saved
+        if state is not None:
+            self._generator.set_state(state)
+
     def pick(self, logits: torch.Tensor) -> int:
         """`logits` `[1, vocabulary]` -> the next id. Waits for the device."""
         return int(self.draw(logits))

@@ -64,9 +64,8 @@ class Listening:
     @property
     def is_full(self) -> bool:
         """There is room in the model's memory for no more than an answer: the message should end here."""
-        spec = self._engine.spec
-        needed = NUM_CLOSING + MIN_REPLY_TOKENS + spec.position_ids_per_s * (spec.mel.block_s + 1)
-        return self._num_before + self._live.num_given + needed > spec.context_length
+        needed = NUM_CLOSING + MIN_REPLY_TOKENS + self._live.num_per_block
+        return self._num_before + self._live.num_given + needed > self._engine.spec.context_length
 
     @property
     def is_answering(self) -> bool:
@@ -100,7 +99,8 @@ class Listening:
         if not begun.handle.take_back():
             # It was answered to the end already, or failed: the message begins again.
             self._feed = self._engine.listen(self._turn.state, self._on_fed, self._feed.opening)
-            self._put(self._opening)
+            # Even where it is empty: with it the state goes back to where the message began.
+            self._feed.put(self._opening)
             self._put(self._live.given())
 
     def answer(self) -> TurnStream:
@@ -137,7 +137,8 @@ class Listening:
         append, prompt = live.finish()
         self._ended = live
         self._put(append)
-        num_room = self._engine.spec.context_length - turn.state.num_tokens - prompt.num_tokens
+        # What was given out may be in the state already, or be about to come there.
+        num_room = self._engine.spec.context_length - self._num_before - live.num_given - prompt.num_tokens
         thinker = turn.settings.thinker
         limited = replace(thinker, max_new_tokens=max(1, min(thinker.max_new_tokens, num_room)))
         settings = replace(turn.settings, thinker=limited)

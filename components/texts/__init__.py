@@ -1,7 +1,7 @@
 """Every sentence that the page shows, in English, Chinese and Russian; knows no widget's state.
 
 Labels that never change are translated in the browser (`i18n`); sentences with figures in them are made here, in the
-language that the browser asked for (`Texts`).
+language that the browser asked for (`Texts`). What the program itself says in English is translated when it is shown.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,9 @@ import gradio as gr
 
 from components.texts.en import EN
 from components.texts.ru import RU
+from components.texts.sentences import Translator
+from components.texts.sentences_ru import SENTENCES_RU, WORDS_RU
+from components.texts.sentences_zh import SENTENCES_ZH, WORDS_ZH
 from components.texts.zh import ZH
 
 LANGUAGES: Mapping[str, Mapping[str, str]] = {"en": EN, "zh": ZH, "ru": RU}
@@ -18,6 +21,11 @@ REGIONS = {
     "en": ("en", "en-US", "en-GB"),
     "zh": ("zh", "zh-CN", "zh-TW", "zh-HK", "zh-Hans", "zh-Hant"),
     "ru": ("ru", "ru-RU"),
+}
+
+TRANSLATORS: Mapping[str, Translator] = {
+    "zh": Translator(SENTENCES_ZH, WORDS_ZH, str),
+    "ru": Translator(SENTENCES_RU, WORDS_RU, lambda number: number.replace(",", "\u202f").replace(".", ",")),
 }
 
 i18n = gr.I18n(**{region: dict(LANGUAGES[language]) for language, regions in REGIONS.items() for region in regions})
@@ -35,6 +43,11 @@ class Texts:
 
     def has(self, key: str) -> bool:
         return key in LANGUAGES[self.language]
+
+    def sentence(self, message: str) -> str:
+        """What the program said in English; as it is where it has no translation."""
+        translator = TRANSLATORS.get(self.language)
+        return message if translator is None else translator(message)
 
     def count(self, number: int) -> str:
         """An integer with the language's thousands separator."""
