@@ -156,7 +156,7 @@ class Parts:
         watch.stage = "token2wav"
         dit, windows = self.token2wav.dit, DEFAULT_WINDOWS
         num_frames = dit.block_size + 2 * windows.vocoder_context
-        self.token2wav.wave(torch.empty(1, num_frames, dit.mel_dim, device="meta"))
+        self.token2wav.bigvgan.forward(torch.empty(1, num_frames, dit.mel_dim, device="meta"))
         del hidden
         return watch.now
 

@@ -149,7 +149,7 @@ def units_of(
         floor(model.thinker.model.layers, 1) + floor(model.thinker.lm_head, 1),
     )
     row = state.states.since(state.num_tokens - 1)[None].clone()
-    utterance = stages.talker.speak(state, voice.bos_token_id, TALKER_SAMPLING.greedy(), 0)
+    utterance = stages.talker.speak(state, voice, TALKER_SAMPLING.greedy(), 0)
     utterance.start(end, row)
     add("talker_step", repeats, lambda: run_together([utterance.step(row)]), None, floor(model.talker.model.layers, 1))
 
