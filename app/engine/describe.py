@@ -99,7 +99,7 @@ def model_spec(
         mel=mel,
         pixels=pixels,
         position_ids_per_s=config.position_id_per_seconds,
-        # Qwen3-Omni has no chunks.
+        # Qwen3-Omni has no chunks, whatever its configuration says.
         s_per_chunk=getattr(config, "seconds_per_chunk", 0.0),
         output_sample_rate=output_rate,
         codec_frame_s=codec_frame_s,

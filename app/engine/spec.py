@@ -60,7 +60,7 @@ class ModelSpec:
     """Numbers and names of one loaded checkpoint.
 
     `voices` is empty without a Talker. `context_length` in tokens. `position_ids_per_s` and `s_per_chunk`: TMRoPE's
-    time scale and the length of its interleaved chunks, 0 where it has none (Qwen3). `codec_frame_s`: speech per codec
+    time scale and the length of its interleaved chunks (Qwen3 has none). `codec_frame_s`: speech per codec
     frame. `bytes_per_token`: Thinker KV, states and Talker KV of one token in the cache. `quantize`: what the Thinker's
     weights became, and `wide_bytes` what a pass takes to widen one of them. `is_random`: it babbles. `is_micro`: it
     says of itself that it knows a small world only. `defaults`: the checkpoint's own settings of a turn.
